@@ -1,0 +1,54 @@
+"""Log densities of recorded sites: masked once, scaled once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from svijax.distributions import masked_log_prob
+from svijax.effects import Factor, Sample, Site
+
+
+def log_prob(site: Sample | Factor) -> Any:
+    """Log density per batch element, masked and not scaled."""
+    if isinstance(site, Factor):
+        return _masked(site.value, site.mask)
+    if site.log_prob is not None:
+        return _masked(site.log_prob, site.mask)
+    if site.mask is None:
+        return site.fn.log_prob(site.value)
+    return masked_log_prob(site.fn, site.value, site.mask)
+
+
+def cost(site: Sample | Factor) -> Any:
+    """Log density per batch element, masked and scaled: what the site adds to the objective."""
+    lp = log_prob(site)
+    return lp if site.scale is None else site.scale * lp
+
+
+def total(site: Sample | Factor) -> Any:
+    """The site's term as one number; a scalar scale is applied after the sum."""
+    if site.scale is None:
+        return jnp.sum(log_prob(site))
+    if jnp.ndim(site.scale) == 0:
+        return site.scale * jnp.sum(log_prob(site))
+    return jnp.sum(cost(site))
+
+
+def scored_sites(trace: Mapping[str, Site]) -> Iterable[Sample | Factor]:
+    """The sites of a trace that have a log density."""
+    return (site for site in trace.values() if isinstance(site, Sample | Factor))
+
+
+def log_density(trace: Mapping[str, Site]) -> dict[str, Any]:
+    """log p of each site of a trace, masked, scaled and summed."""
+    return {site.name: total(site) for site in scored_sites(trace)}
+
+
+def _masked(value: Any, mask: Any) -> Any:
+    if mask is None or (isinstance(mask, bool | np.bool_) and mask):
+        return value
+    return jnp.where(mask, value, jnp.zeros((), jnp.result_type(value)))

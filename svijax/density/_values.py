@@ -1,0 +1,164 @@
+"""Checks of values: as boolean outputs of a compiled program first, explained on concrete values afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from svijax.base import DataError, ModelError, ParameterError, SupportError, SvijaxError, message
+from svijax.effects import Param, Sample, Site
+
+from ._log_prob import log_prob, scored_sites
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: ``ok`` is an array that must be True throughout; the rest serves the message."""
+
+    label: str
+    ok: Any
+    value: Any
+    error: type[SvijaxError]
+    summary: str
+    expected: str
+    fix: str
+    plates: tuple[object, ...] = ()
+
+    def passed(self) -> Any:
+        return jnp.all(self.ok)
+
+    def explain(self) -> SvijaxError:
+        """The error that this check, on concrete values, stands for."""
+        index, entry = first_bad(np.asarray(self.ok), np.asarray(self.value))
+        where = f" at index {index}" if index else ""
+        return self.error(
+            message(self.summary, plates=self.plates, expected=self.expected, got=f"{entry}{where}", fix=self.fix)
+        )
+
+
+def first_bad(ok: np.ndarray, value: np.ndarray) -> tuple[tuple[int, ...], Any]:
+    """Index of the first False, and the entry of ``value`` there."""
+    if ok.ndim == 0:
+        return (), value
+    index = tuple(int(i) for i in np.argwhere(~ok)[0])
+    aligned = np.broadcast_to(value, (*ok.shape, *value.shape[ok.ndim :])) if value.ndim >= ok.ndim else value
+    return index, aligned[index] if aligned.ndim >= len(index) else aligned
+
+
+def check_values(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> list[Check]:
+    """Every check of values that a pair of traces allows, parameters first, log densities last."""
+    checks: list[Check] = []
+    for role, sites in (("guide", guide_trace), ("model", model_trace)):
+        for site in sites.values():
+            if isinstance(site, Param):
+                checks += _params(role, site)
+    for role, sites in (("model", model_trace), ("guide", guide_trace)):
+        for site in sites.values():
+            if isinstance(site, Sample):
+                checks += _arguments(role, site)
+    for site in model_trace.values():
+        if isinstance(site, Sample):
+            checks += _value(site)
+    for role, sites in (("model", model_trace), ("guide", guide_trace)):
+        checks += _densities(role, sites)
+    return checks
+
+
+def _params(role: str, site: Param) -> Iterator[Check]:
+    for leaf in jax.tree.leaves(site.value):
+        ok = ~jnp.isnan(leaf)
+        text = str(site.constraint)
+        if site.constraint is not None:
+            inside = site.constraint.check(leaf)
+            ok = inside & _over_event(ok, jnp.ndim(ok) - jnp.ndim(inside))
+        yield Check(
+            label=f"{role} param {site.name}",
+            ok=ok,
+            value=leaf,
+            error=ParameterError,
+            summary=f"{role} param {site.name!r} starts outside its constraint.",
+            expected=text,
+            fix="start it inside, or change constraint=.",
+        )
+
+
+def _arguments(role: str, site: Sample) -> Iterator[Check]:
+    fn = site.fn
+    while True:
+        for name, constraint in getattr(fn, "arg_constraints", {}).items():
+            value = getattr(fn, name, None)
+            if not isinstance(value, jax.Array) or constraint is None or not hasattr(constraint, "check"):
+                continue
+            yield Check(
+                label=f"{role} site {site.name} argument {name}",
+                ok=_unless_masked(constraint.check(value), site),
+                value=value,
+                error=ParameterError,
+                summary=f"{role} site {site.name!r}: argument {name!r} of {type(fn).__name__} is outside its constraint.",
+                expected=str(constraint),
+                fix="map it into the constraint (jnp.exp, jax.nn.softplus, ...), or mend the data that it comes from.",
+                plates=site.plates,
+            )
+        fn = getattr(fn, "base_dist", None)
+        if fn is None:
+            return
+
+
+def _value(site: Sample) -> Iterator[Check]:
+    event_dim = len(site.fn.event_shape)
+    inside = site.fn.support.check(site.value)
+    not_nan = jnp.ones(jnp.shape(inside), bool)
+    if jnp.issubdtype(jnp.result_type(site.value), jnp.inexact):
+        not_nan = _over_event(~jnp.isnan(site.value), event_dim)
+    if site.observed:
+        yield Check(
+            label=f"observation {site.name}",
+            ok=_unless_masked(not_nan, site),
+            value=site.value,
+            error=DataError,
+            summary=f"model site {site.name!r}: the observation is NaN where it is not masked.",
+            expected="numbers",
+            fix=f"drop those rows, or leave them out with svijax.sample({site.name!r}, ..., obs_mask=) or handlers.mask.",
+            plates=site.plates,
+        )
+    yield Check(
+        label=f"{'observation' if site.observed else 'draw'} {site.name}",
+        ok=_unless_masked(inside, site),
+        value=site.value,
+        error=DataError if site.observed else SupportError,
+        summary=f"model site {site.name!r}: the {'observation' if site.observed else 'draw of the guide'} is "
+        f"outside the support of {type(site.fn).__name__}.",
+        expected=str(site.fn.support),
+        fix="mend the data, or use a distribution with their support."
+        if site.observed
+        else "use a guide whose support lies inside the prior's.",
+        plates=site.plates,
+    )
+
+
+def _densities(role: str, sites: Mapping[str, Site]) -> Iterator[Check]:
+    for site in scored_sites(sites):
+        density = log_prob(site)
+        yield Check(
+            label=f"{role} density {site.name}",
+            ok=jnp.isfinite(density),
+            value=density,
+            error=ModelError,
+            summary=f"{role} site {site.name!r}: its log density is not finite at the start.",
+            expected="a finite log density",
+            fix="start elsewhere (init_loc_fn=, init_params=), or look at the arguments of the distribution.",
+            plates=site.plates,
+        )
+
+
+def _over_event(ok: Any, event_dim: int) -> Any:
+    return jnp.all(ok, axis=tuple(range(-event_dim, 0))) if event_dim > 0 else ok
+
+
+def _unless_masked(ok: Any, site: Sample) -> Any:
+    return ok if site.mask is None else jnp.logical_or(ok, jnp.logical_not(site.mask))

@@ -1,0 +1,32 @@
+"""Site records, the handler stack and the statements of a program."""
+
+from ._plate import plate as plate
+from ._plate import plate_stack as plate_stack
+from ._primitives import deterministic as deterministic
+from ._primitives import factor as factor
+from ._primitives import get_mask as get_mask
+from ._primitives import mutable as mutable
+from ._primitives import param as param
+from ._primitives import param_group as param_group
+from ._primitives import prng_key as prng_key
+from ._primitives import sample as sample
+from ._primitives import subsample as subsample
+from ._sites import Deterministic as Deterministic
+from ._sites import Factor as Factor
+from ._sites import Frame as Frame
+from ._sites import KeyRequest as KeyRequest
+from ._sites import MaskQuery as MaskQuery
+from ._sites import Mutable as Mutable
+from ._sites import Param as Param
+from ._sites import ParamGroup as ParamGroup
+from ._sites import PlateIndices as PlateIndices
+from ._sites import Sample as Sample
+from ._sites import Site as Site
+from ._sites import Subsample as Subsample
+from ._sites import draw_subset as draw_subset
+from ._stack import Handler as Handler
+from ._stack import label as label
+from ._stack import no_handlers as no_handlers
+from ._stack import outside as outside
+from ._stack import perform as perform
+from ._stack import where as where

@@ -1,0 +1,198 @@
+"""Conditional independence: ``plate`` and ``plate_stack``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from svijax.base import ArgumentError, ModelError, ShapeError, message
+
+from ._sites import Factor, Frame, Param, PlateIndices, Sample, Site, Subsample
+from ._stack import Handler, current_stack, perform, where
+
+
+class plate:
+    """Elements that are independent given what lies outside: their log densities add up along ``dim``.
+
+    ``size`` elements; with ``subsample_size`` = B < size, B of them are drawn without replacement and every
+    log density inside is scaled by size / B. ``with plate(...) as indices`` gives their indices.
+
+    :param dim: a negative dim of the batch shape; the next free one from the right if not given.
+    :raises ArgumentError: sizes below 1, or a dim that is not negative.
+    """
+
+    def __init__(
+        self, name: str, size: int, subsample_size: int | None = None, dim: int | None = None
+    ) -> None:
+        _check_sizes(name, size, subsample_size, dim)
+        count = size if subsample_size is None else subsample_size
+        self.name = name
+        self.size = int(size)
+        self.dim = dim
+        site = perform(PlateIndices(name=name, size=int(size), subsample_size=int(count)))
+        self.indices = site.value
+        # A handler may have put in other rows, so the count is that of the indices.
+        self.subsample_size = int(jnp.shape(site.value)[0])
+
+    def __enter__(self) -> Any:
+        stack = current_stack()
+        taken = {h.frame.dim: h.frame for h in stack if isinstance(h, _InPlate)}
+        dim = self.dim
+        if dim is None:
+            dim = next(-d for d in range(1, len(taken) + 2) if -d not in taken)
+        if dim in taken:
+            free = next(-d for d in range(1, len(taken) + 2) if -d not in taken)
+            raise ModelError(
+                message(
+                    f"{where()} plate {self.name!r}: dim {dim} is taken by an enclosing plate.",
+                    plates=taken.values(),
+                    fix=f"leave dim out, or use dim={free}.",
+                )
+            )
+        if any(frame.name == self.name for frame in taken.values()):
+            raise ModelError(f"{where()} plate {self.name!r} is entered inside itself.")
+        _InPlate(Frame(self.name, self.size, self.subsample_size, dim, self.indices)).__enter__()
+        return self.indices
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        inner = [h for h in current_stack() if isinstance(h, _InPlate) and h.frame.name == self.name]
+        inner[-1].__exit__(kind, error, traceback)
+
+
+class _InPlate(Handler):
+    """Marks, expands and scales the sites inside a plate, and gathers full-size parameters and data."""
+
+    def __init__(self, frame: Frame) -> None:
+        super().__init__()
+        self.frame = frame
+
+    def process(self, site: Site) -> Site:
+        frame = self.frame
+        match site:
+            case Sample():
+                return site.having(
+                    fn=_expand(site, frame), plates=(frame, *site.plates), scale=_scaled(site.scale, frame)
+                )
+            case Factor():
+                value = _spread(site, frame)
+                return site.having(
+                    value=value, plates=(frame, *site.plates), scale=_scaled(site.scale, frame)
+                )
+            case Param():
+                return site.having(plates=(frame, *site.plates))
+            case Subsample():
+                return site.having(value=_gather(site.value, frame, site.event_dim, "data"))
+        return site
+
+    def post(self, site: Site) -> Site:
+        if isinstance(site, Param) and site.event_dim is not None and site.value is not None:
+            dims = site.event_dim
+            return site.having(
+                value=jax.tree.map(
+                    lambda x: _gather(x, self.frame, dims, f"param {site.name!r}"), site.value
+                )
+            )
+        return site
+
+
+@contextmanager
+def plate_stack(prefix: str, sizes: Sequence[int], rightmost_dim: int = -1) -> Iterator[None]:
+    """Plates ``{prefix}_0`` ... over a shape, the last of them at ``rightmost_dim``."""
+    with ExitStack() as stack:
+        for i, size in enumerate(reversed(tuple(sizes))):
+            stack.enter_context(plate(f"{prefix}_{i}", size, dim=rightmost_dim - i))
+        yield
+
+
+def _check_sizes(name: str, size: int, subsample_size: int | None, dim: int | None) -> None:
+    for label, number in (("size", size), ("subsample_size", subsample_size)):
+        if isinstance(number, jax.core.Tracer):
+            raise ArgumentError(
+                message(
+                    f"{where()} plate {name!r}: {label} must be a number that is known before the program runs.",
+                    got="a traced value",
+                    fix="take it from a shape (X.shape[0]), or pass it to the model as a Python int.",
+                )
+            )
+    if size < 1 or (subsample_size is not None and not 1 <= subsample_size <= size):
+        raise ArgumentError(
+            message(
+                f"{where()} plate {name!r}: the sizes do not fit.",
+                expected="1 <= subsample_size <= size",
+                got=f"size {size}, subsample_size {subsample_size}",
+            )
+        )
+    if dim is not None and dim >= 0:
+        raise ArgumentError(f"{where()} plate {name!r}: dim counts from the right, so it is negative; got {dim}.")
+
+
+def _scaled(scale: Any, frame: Frame) -> Any:
+    if not frame.subsampled:
+        return scale
+    ratio = frame.size / frame.subsample_size
+    return ratio if scale is None else scale * ratio
+
+
+def _expand(site: Sample, frame: Frame) -> Any:
+    shape = tuple(site.fn.batch_shape)
+    target = _target_shape(site, shape, frame)
+    return site.fn if target == shape else site.fn.expand(target)
+
+
+def _spread(site: Factor, frame: Frame) -> Any:
+    shape = tuple(jnp.shape(site.value))
+    target = _target_shape(site, shape, frame)
+    return site.value if target == shape else jnp.broadcast_to(site.value, target)
+
+
+def _target_shape(site: Sample | Factor, shape: tuple[int, ...], frame: Frame) -> tuple[int, ...]:
+    missing = max(0, -frame.dim - len(shape))
+    full = (*(1,) * missing, *shape)
+    found = full[frame.dim]
+    if found == frame.subsample_size:
+        return full
+    if found != 1:
+        observed = isinstance(site, Sample) and site.observed
+        data = " The data has another length than the plate." if observed else ""
+        raise ShapeError(
+            message(
+                f"{where()} site {site.name!r} does not fit its plate {frame.name!r}.{data}",
+                plates=(frame, *site.plates),
+                expected=f"{frame.subsample_size} (or 1) at dim {frame.dim} of the batch shape",
+                got=f"batch shape {shape}",
+                fix=_plate_remedy(frame, found),
+            )
+        )
+    target = list(full)
+    target[frame.dim] = frame.subsample_size
+    return tuple(target)
+
+
+def _plate_remedy(frame: Frame, found: int) -> str:
+    if frame.subsampled and found == frame.size:
+        return f"take the rows in play: svijax.subsample(data, event_dim=...) or data[indices] inside the plate."
+    return f"write svijax.plate({frame.name!r}, {found}), or move dims of one element out with .to_event()."
+
+
+def _gather(x: Any, frame: Frame, event_dim: int, what: str) -> Any:
+    axis = frame.dim - event_dim
+    shape = jnp.shape(x)
+    if -axis > len(shape) or shape[axis] == 1:
+        return x
+    if shape[axis] == frame.size:
+        return jnp.take(x, frame.indices, axis=axis) if frame.subsampled else x
+    if shape[axis] == frame.subsample_size:
+        return x
+    raise ShapeError(
+        message(
+            f"{where()} plate {frame.name!r}: {what} has another length than the plate.",
+            plates=(frame,),
+            expected=f"{frame.size} or {frame.subsample_size} at dim {axis}",
+            got=shape,
+            fix=f"write svijax.plate({frame.name!r}, {shape[axis]}, ...), or mend event_dim={event_dim}.",
+        )
+    )

@@ -1,0 +1,313 @@
+"""What a program says to its handlers: one typed record per kind of statement.
+
+A statement builds its record, the handlers replace fields of it from the innermost out, ``resolve`` fills
+the value if no handler did, and the handlers see the result from the outermost in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from svijax.base import MissingKeyError, ModelError, ShapeError, message
+
+Key = jax.Array
+LazyKey = Callable[[], Key]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One plate around a site: ``size`` elements, of which ``subsample_size`` are in play, at ``dim`` < 0."""
+
+    name: str
+    size: int
+    subsample_size: int
+    dim: int
+    indices: Any = None
+
+    @property
+    def subsampled(self) -> bool:
+        return self.subsample_size < self.size
+
+    def __str__(self) -> str:
+        part = f", subsample {self.subsample_size}" if self.subsampled else ""
+        return f"{self.name} (size {self.size}{part}, dim {self.dim})"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Site:
+    """Fields that every record has. ``stop`` hides it from the handlers further out."""
+
+    name: str
+    value: Any = None
+    stop: bool = False
+
+    @property
+    def needs_key(self) -> bool:
+        return False
+
+    def resolve(self, where: str) -> Self:
+        """The record with its value; ``where`` is the word for the program in messages."""
+        return self
+
+    def having(self, **changes: Any) -> Self:
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Sample(Site):
+    """A random variable. ``log_prob`` is set by who drew the value from noise and knows its density.
+
+    ``shared_mask``: the mask is no modelling choice but says which entries exist; it counts for the
+    guide's site of this name too.
+    """
+
+    fn: Any
+    observed: bool = False
+    key: LazyKey | None = None
+    sample_shape: tuple[int, ...] = ()
+    scale: Any = None
+    mask: Any = None
+    plates: tuple[Frame, ...] = ()
+    infer: Mapping[str, Any] = field(default_factory=dict)
+    log_prob: Any = None
+    shared_mask: bool = False
+
+    @property
+    def needs_key(self) -> bool:
+        return self.value is None and self.key is None
+
+    @property
+    def latent(self) -> bool:
+        return not self.observed
+
+    @property
+    def auxiliary(self) -> bool:
+        """Whether the guide has this site for itself, without a counterpart in the model."""
+        return bool(self.infer.get("is_auxiliary", False))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.sample_shape, *self.fn.batch_shape, *self.fn.event_shape)
+
+    def resolve(self, where: str) -> Self:
+        if self.value is not None:
+            check_shape(self, where)
+            return self
+        if self.key is None:
+            raise MissingKeyError(
+                message(
+                    f"{where} site {self.name!r} needs a random key and no handler gives one.",
+                    fix="run the program under svijax.handlers.seed(fn, rng_seed=key), or pass rng_key=.",
+                )
+            )
+        return self.having(value=self.fn.sample(self.key(), self.sample_shape))
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Factor(Site):
+    """A term added to the log density as it is: no random variable."""
+
+    scale: Any = None
+    mask: Any = None
+    plates: tuple[Frame, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Param(Site):
+    """A parameter to optimise: any pytree. ``value`` is constrained, and of full size before plates gather."""
+
+    init: Any = None
+    constraint: Any = None
+    event_dim: int | None = None
+    key: LazyKey | None = None
+    plates: tuple[Frame, ...] = ()
+
+    @property
+    def needs_key(self) -> bool:
+        return self.value is None and callable(self.init) and self.key is None
+
+    def resolve(self, where: str) -> Self:
+        if self.value is not None or self.init is None:
+            return self
+        return self.having(value=_initial(self, where))
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ParamGroup(Site):
+    """Several array parameters under one constraint, read as one vector: ``names`` end to end.
+
+    Only guides make groups. To users each name is a parameter of its own.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    init: Any = None
+    constraint: Any = None
+    key: LazyKey | None = None
+
+    @property
+    def needs_key(self) -> bool:
+        return self.value is None and self.key is None
+
+    def resolve(self, where: str) -> Self:
+        return self if self.value is not None else self.having(value=_initial(self, where))
+
+    def split(self) -> dict[str, Any]:
+        """The value of each name."""
+        parts, start = {}, 0
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            size = math.prod(shape)
+            parts[name] = self.value[start : start + size].reshape(shape)
+            start += size
+        return parts
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Deterministic(Site):
+    """A value worth a name; no part of the density."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Mutable(Site):
+    """State that a program carries from step to step without optimising it."""
+
+    def resolve(self, where: str) -> Self:
+        # The program writes into the dictionary: into one of its own.
+        return self.having(value=jax.tree.map(lambda leaf: leaf, self.value))
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class PlateIndices(Site):
+    """The elements of a plate that are in play. ``value``: their indices."""
+
+    size: int
+    subsample_size: int
+    key: LazyKey | None = None
+
+    @property
+    def needs_key(self) -> bool:
+        return self.value is None and self.key is None and self.subsample_size < self.size
+
+    def resolve(self, where: str) -> Self:
+        if self.value is not None:
+            return self
+        if self.subsample_size == self.size:
+            return self.having(value=np.arange(self.size))
+        if self.key is None:
+            raise MissingKeyError(
+                message(
+                    f"{where} plate {self.name!r} draws {self.subsample_size} of {self.size} and has no key.",
+                    fix="run the program under svijax.handlers.seed(fn, rng_seed=key).",
+                )
+            )
+        return self.having(value=draw_subset(self.key(), self.size, self.subsample_size))
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class KeyRequest(Site):
+    """A fresh random key: for ``prng_key()`` (no name), or for a site hidden from the seed (its name)."""
+
+    of_plate: bool = False
+
+    @property
+    def needs_key(self) -> bool:
+        return self.value is None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class MaskQuery(Site):
+    """Asks the enclosing ``mask`` handlers for their product. ``value``: None for no mask."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Subsample(Site):
+    """Data to be gathered by the enclosing subsampled plates."""
+
+    event_dim: int = 0
+
+
+def _initial(site: Param | ParamGroup, where: str) -> Any:
+    if not callable(site.init):
+        return site.init
+    if site.key is None:
+        raise MissingKeyError(
+            message(
+                f"{where} param {site.name!r} starts from a function of a random key and has none.",
+                fix="run the program under svijax.handlers.seed(fn, rng_seed=key), or pass an array.",
+            )
+        )
+    return site.init(site.key())
+
+
+def check_shape(site: Sample, where: str) -> None:
+    """Raise unless the value has exactly the shape of its site: nothing broadcasts in silence."""
+    got, want = jnp.shape(site.value), site.shape
+    if got == want:
+        return
+    kind = "observation" if site.observed else "value"
+    hints = []
+    if math.prod(got) == math.prod(want):
+        hints.append(f"reshape the {kind} to {want}")
+    if len(got) > len(want) or (len(got) == len(want) and got != want):
+        hints.append(f"give the site that shape with .expand({list(got)}) or a plate of that size")
+    elif len(got) < len(want):
+        hints.append(f"broadcast it yourself: jnp.broadcast_to({kind}, {want})")
+    raise ShapeError(
+        message(
+            f"{where} site {site.name!r}: the shape of the {kind} is not the shape of the site.",
+            plates=site.plates,
+            expected=f"{want} = batch {tuple(site.fn.batch_shape)} + event {tuple(site.fn.event_shape)}",
+            got=got,
+            fix="; or ".join(hints) + ".",
+        )
+    )
+
+
+def check_distribution(name: str, fn: Any, where: str) -> None:
+    """Raise unless ``fn`` has the small protocol of a distribution."""
+    missing = [a for a in ("sample", "log_prob", "support", "batch_shape", "event_shape") if not hasattr(fn, a)]
+    if missing or isinstance(fn, type):
+        raise ModelError(
+            message(
+                f"{where} site {name!r}: the second argument of sample is no distribution.",
+                expected="an object with sample, log_prob, support, batch_shape, event_shape",
+                got=f"{type(fn).__module__}.{type(fn).__qualname__}, which lacks {', '.join(missing) or 'an instance'}",
+                fix="use svijax.distributions; wrap one of another library with svijax.interop.wrap(d).",
+            )
+        )
+
+
+def draw_subset(key: Key, size: int, count: int) -> jax.Array:
+    """``count`` of ``range(size)`` without replacement, each ordered choice equally likely.
+
+    The first ``count`` distinct values of a stream of uniform integers are such a draw, and by symmetry
+    still are when a stream too short to have them is thrown away. Costs O(count log count), on every
+    backend the same draw.
+    """
+    if 2 * count > size:
+        return jax.random.permutation(key, size)[:count]
+    expected = size * math.log(size / (size - count))
+    length = math.ceil(expected + 6.0 * math.sqrt(expected - count + 1.0) + 2.0)
+
+    def attempt(tries: jax.Array) -> tuple[jax.Array, jax.Array]:
+        stream = jax.random.randint(jax.random.fold_in(key, tries), (length,), 0, size)
+        order = jnp.argsort(stream, stable=True)
+        ranked = stream[order]
+        repeat = jnp.concatenate([jnp.zeros(1, bool), ranked[1:] == ranked[:-1]])
+        position = jnp.where(repeat, length, order)
+        keep = jnp.sort(position)[:count]
+        return stream[jnp.minimum(keep, length - 1)], keep[-1] < length
+
+    def body(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        tries, _, _ = carry
+        return (tries + 1, *attempt(tries))
+
+    start = (jnp.zeros((), jnp.int32), jnp.zeros(count, jnp.int32), jnp.zeros((), bool))
+    return jax.lax.while_loop(lambda carry: ~carry[2], body, start)[1]

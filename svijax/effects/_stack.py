@@ -1,0 +1,122 @@
+"""The handler stack: an immutable tuple in a context variable, so that threads and exceptions are safe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Self, TypeVar
+
+from svijax.base import ArgumentError
+
+from ._sites import Site
+
+S = TypeVar("S", bound=Site)
+
+_STACK: ContextVar[tuple[Handler, ...]] = ContextVar("svijax.handlers", default=())
+
+
+class Handler:
+    """Sees each statement of a program twice: ``process`` before it has a value, ``post`` after.
+
+    Use it around a function, ``handler(fn, ...)(*args)``, or as a context manager, ``with handler(...):``.
+    """
+
+    def __init__(self, fn: Callable[..., Any] | None = None) -> None:
+        self.fn = fn
+
+    def process(self, site: Site) -> Site:
+        """The record with this handler's say in it. The innermost handler is asked first."""
+        return site
+
+    def post(self, site: Site) -> Site:
+        """The record as this handler passes it inwards. The outermost handler is asked first."""
+        return site
+
+    def fresh(self) -> Handler:
+        """The handler of one call: itself, unless calls leave marks on it."""
+        return self
+
+    def finish(self) -> None:
+        """Called when a program ended under this handler without an exception."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.fn is None:
+            raise ArgumentError(f"{type(self).__name__} has no function to call: use it as a context manager.")
+        with self.fresh():
+            return self.fn(*args, **kwargs)
+
+    def __enter__(self) -> Self:
+        _STACK.set((*_STACK.get(), self))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        stack = _STACK.get()
+        position = _position(stack, self)
+        _STACK.set(stack[:position])
+        if kind is None:
+            self.finish()
+
+
+class label(Handler):
+    """Names the program that runs, for messages."""
+
+    def __init__(self, fn: Callable[..., Any] | None = None, role: str = "model") -> None:
+        super().__init__(fn)
+        self.role = role
+
+
+def _position(stack: tuple[Handler, ...], handler: Handler) -> int:
+    for position in range(len(stack) - 1, -1, -1):
+        if stack[position] is handler:
+            return position
+    raise RuntimeError(f"{type(handler).__name__} is not on the handler stack")
+
+
+def current_stack() -> tuple[Handler, ...]:
+    return _STACK.get()
+
+
+@contextmanager
+def no_handlers() -> Iterator[None]:
+    """Run with an empty stack: statements inside are heard by nobody outside."""
+    token = _STACK.set(())
+    try:
+        yield
+    finally:
+        _STACK.reset(token)
+
+
+@contextmanager
+def outside(handler: Handler) -> Iterator[None]:
+    """Run with the part of the stack that lies outside the handler."""
+    stack = _STACK.get()
+    token = _STACK.set(stack[: _position(stack, handler)])
+    try:
+        yield
+    finally:
+        _STACK.reset(token)
+
+
+def where() -> str:
+    """The word for the running program: "model", "guide", or "program" where nobody said."""
+    for handler in reversed(_STACK.get()):
+        if isinstance(handler, label):
+            return handler.role
+    return "program"
+
+
+def perform(site: S) -> S:
+    """Send one record out through the handlers, give it a value, and bring it back."""
+    stack = _STACK.get()
+    record: Any = site
+    reached = 0
+    for position in range(len(stack) - 1, -1, -1):
+        record = stack[position].process(record)
+        if record.stop:
+            reached = position
+            break
+    record = record.resolve(where())
+    for handler in stack[reached:]:
+        record = handler.post(record)
+    return record

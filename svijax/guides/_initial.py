@@ -1,0 +1,129 @@
+"""Where a guide starts: strategies that give a constrained value for a latent site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from svijax.base import ArgumentError, check_names, message, site_key
+from svijax.density import Program
+from svijax.effects import Handler, Sample, Site, label, no_handlers
+from svijax.handlers import seed
+from svijax.transforms import biject_to
+
+Strategy = Callable[[Sample, jax.Array], Any]
+
+
+@dataclass(frozen=True)
+class init_to_uniform:
+    """Unconstrained values uniform on (−radius, radius)."""
+
+    radius: float = 2.0
+
+    def __call__(self, site: Sample, key: jax.Array) -> Any:
+        bijection = biject_to(site.fn.support)
+        shape = bijection.inverse_shape(site.shape)
+        dtype = jnp.result_type(float)
+        return bijection(jax.random.uniform(key, shape, dtype, -self.radius, self.radius))
+
+
+@dataclass(frozen=True)
+class init_to_feasible:
+    """Unconstrained zero, whatever the prior."""
+
+    def __call__(self, site: Sample, key: jax.Array) -> Any:
+        return init_to_uniform(0.0)(site, key)
+
+
+@dataclass(frozen=True)
+class init_to_median:
+    """Median of ``num_samples`` unconstrained draws from the prior."""
+
+    num_samples: int = 15
+
+    def __call__(self, site: Sample, key: jax.Array) -> Any:
+        bijection = biject_to(site.fn.support)
+        draws = bijection.inv(site.fn.sample(key, (self.num_samples,)))
+        return bijection(jnp.median(draws, axis=0))
+
+
+@dataclass(frozen=True)
+class init_to_sample:
+    """One draw from the prior."""
+
+    def __call__(self, site: Sample, key: jax.Array) -> Any:
+        return site.fn.sample(key)
+
+
+@dataclass(frozen=True)
+class init_to_mean:
+    """Mean of the prior; where it is not finite or lies on the edge of the support, ``init_to_median``."""
+
+    def __call__(self, site: Sample, key: jax.Array) -> Any:
+        fallback = init_to_median()(site, key)
+        mean = jnp.broadcast_to(jnp.asarray(site.fn.mean, jnp.result_type(fallback)), jnp.shape(fallback))
+        free = biject_to(site.fn.support).inv(mean)
+        return jnp.where(jnp.all(jnp.isfinite(mean)) & jnp.all(jnp.isfinite(free)), mean, fallback)
+
+
+@dataclass(frozen=True, eq=False)
+class init_to_value:
+    """Given constrained values by site name; ``fallback`` for the others. A scalar fills its site.
+
+    :raises UnknownNameError: a name that no latent of the model has.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    fallback: Any = init_to_uniform
+
+    def __call__(self, site: Sample, key: jax.Array) -> Any:
+        if site.name not in self.values:
+            return as_strategy(self.fallback)(site, key)
+        return jnp.broadcast_to(jnp.asarray(self.values[site.name], jnp.result_type(float)), site.shape)
+
+
+def as_strategy(choice: Any) -> Strategy:
+    """A strategy from one, from its class, or from a user's function of (site, key)."""
+    strategy = choice() if isinstance(choice, type) else choice
+    if not callable(strategy):
+        raise ArgumentError(
+            message(
+                "init_loc_fn is no strategy.",
+                expected="init_to_uniform, init_to_median, ..., or a function of (site, key)",
+                got=repr(choice),
+            )
+        )
+    return strategy
+
+
+class _Start(Handler):
+    """Gives each continuous latent its starting value, so that later sites see sensible parents."""
+
+    def __init__(self, strategy: Strategy, key: jax.Array) -> None:
+        super().__init__()
+        self.strategy = strategy
+        self.key = key
+        self.values: dict[str, Any] = {}
+
+    def process(self, site: Site) -> Site:
+        if isinstance(site, Sample) and site.latent and not site.fn.support.is_discrete:
+            value = self.strategy(site, site_key(self.key, site.name))
+            self.values[site.name] = biject_to(site.fn.support).inv(value)
+            return site.having(value=value)
+        return site
+
+
+def initial_values(
+    model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], strategy: Strategy, key: jax.Array
+) -> dict[str, Any]:
+    """Unconstrained starting values of the latents, by site name."""
+    start = _Start(strategy, site_key(key, "start"))
+    with no_handlers(), seed(rng_seed=key), start, label(role="model"):
+        model(*args, **kwargs)
+    if isinstance(strategy, init_to_value):
+        check_names(strategy.values, start.values, "init_to_value")
+    return start.values

@@ -1,0 +1,157 @@
+"""The latents of a model, found abstractly, and the model run with a guide's draws in their place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from svijax.base import ModelError, SupportError, message
+from svijax.density import Program, abstractly
+from svijax.effects import (
+    Frame,
+    Handler,
+    KeyRequest,
+    MaskQuery,
+    Mutable,
+    Param,
+    ParamGroup,
+    PlateIndices,
+    Sample,
+    Site,
+    Subsample,
+    label,
+    outside,
+    perform,
+)
+from svijax.handlers import seed, trace
+from svijax.transforms import biject_to
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Static facts about one latent: shapes are of the unconstrained value, ``full`` with whole plates."""
+
+    name: str
+    shape: tuple[int, ...]
+    full: tuple[int, ...]
+    event_dim: int
+    masked: bool
+    local: bool
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+def find_latents(model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Latent, ...]:
+    """The model's latents in order.
+
+    :raises ModelError: the model has none, or a discrete or point-mass one. :raises SupportError: a latent whose
+        support has no bijection from the reals.
+    """
+
+    def facts(key: jax.Array) -> tuple[Latent, ...]:
+        with trace() as sites, seed(rng_seed=key), label(role="model"):
+            model(*args, **kwargs)
+        return tuple(_facts(s) for s in sites.values() if isinstance(s, Sample) and s.latent)
+
+    found = abstractly(facts)
+    if not found:
+        raise ModelError(
+            message(
+                "the model has no latent site, so there is nothing for an autoguide to approximate.",
+                fix="a model with param sites only is fitted with the empty guide: lambda *args, **kwargs: None.",
+            )
+        )
+    return found
+
+
+def _facts(site: Sample) -> Latent:
+    support = site.fn.support
+    if support.is_discrete:
+        raise ModelError(
+            message(
+                f"model site {site.name!r} is a discrete latent, for which an autoguide has no family.",
+                plates=site.plates,
+                got=f"{type(site.fn).__name__} with support {support}",
+                fix="write the guide yourself with a discrete distribution there (Trace_ELBO gives it score-function "
+                "gradients), or sum the variable out of the model.",
+            )
+        )
+    try:
+        bijection = biject_to(support)
+    except SupportError as error:
+        raise SupportError(f"model site {site.name!r}: {error}") from error
+    shape = tuple(bijection.inverse_shape(site.shape))
+    event_dim = len(shape) - len(site.fn.batch_shape)
+    full = list(shape)
+    for frame in site.plates:
+        full[frame.dim - event_dim] = frame.size
+    local = any(frame.subsampled for frame in site.plates)
+    return Latent(site.name, shape, tuple(full), event_dim, site.mask is not None, local)
+
+
+def gather(full: Any, plates: tuple[Frame, ...], event_dim: int) -> Any:
+    """The rows in play of a table over whole plates."""
+    for frame in plates:
+        if frame.subsampled:
+            full = jnp.take(full, frame.indices, axis=frame.dim - event_dim)
+    return full
+
+
+def tile(value: Any, full: tuple[int, ...]) -> Any:
+    """A value for whole plates from one for the rows in play, repeated as often as needed."""
+    repeats = [-(-want // have) if have else 1 for want, have in zip(full, jnp.shape(value), strict=True)]
+    return jnp.tile(value, repeats)[tuple(slice(0, n) for n in full)] if full else value
+
+
+class run_with(Handler):
+    """Runs a model as part of a guide: each latent is drawn by ``draw(site)`` and stated outside as the guide's.
+
+    What the model observes, factors or names is hidden from outside; its plates and parameters are not. So the
+    guide's sites stand in the plates and under the masks of the model's, and see its current supports.
+    """
+
+    def __init__(self, draw: Callable[[Sample], Sample]) -> None:
+        super().__init__()
+        self.draw = draw
+        self.values: dict[str, Any] = {}
+
+    def process(self, site: Site) -> Site:
+        match site:
+            case Sample() if site.latent:
+                with outside(self):
+                    drawn = perform(self.draw(site))
+                self.values[site.name] = drawn.value
+                return site.having(value=drawn.value, stop=True)
+            case Mutable():
+                # The model's own run writes the state; this one only reads it.
+                with outside(self):
+                    return site.having(value=perform(site).value, stop=True)
+            case Param() | ParamGroup() | PlateIndices() | KeyRequest() | MaskQuery() | Subsample():
+                return site
+        return site.having(stop=True)
+
+
+def run_model_with(
+    model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], draw: Callable[[Sample], Sample]
+) -> dict[str, Any]:
+    """Values by site name of the latents, drawn by ``draw`` in the model's own surroundings."""
+    handler = run_with(draw)
+    with handler, label(role="model"):
+        model(*args, **kwargs)
+    return handler.values
+
+
+def of_guide(site: Sample, fn: Any, **changes: Any) -> Sample:
+    """The guide's record at a site of the model: its plates and mask, the scale of its subsampled plates."""
+    scale = None
+    for frame in site.plates:
+        if frame.subsampled:
+            scale = (1.0 if scale is None else scale) * frame.size / frame.subsample_size
+    return Sample(name=site.name, fn=fn, plates=site.plates, mask=site.mask, scale=scale, **changes)

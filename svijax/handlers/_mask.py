@@ -1,0 +1,43 @@
+"""Leave entries out of the log density."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from svijax.base import ArgumentError, message
+from svijax.effects import Factor, Handler, MaskQuery, Sample, Site, where
+
+
+class mask(Handler):
+    """Log densities count only where ``mask`` is True: a bool, or a boolean array over the batch shape.
+
+    Nested masks multiply. A masked latent is still drawn.
+    """
+
+    def __init__(self, fn: Callable[..., Any] | None = None, mask: Any = True) -> None:
+        super().__init__(fn)
+        if jnp.result_type(mask) != bool:
+            raise ArgumentError(
+                message(f"{where()}: mask must be boolean.", got=jnp.result_type(mask), fix="pass mask.astype(bool).")
+            )
+        self.mask = mask
+
+    def process(self, site: Site) -> Site:
+        if isinstance(site, Sample | Factor):
+            return site.having(mask=both(site.mask, self.mask))
+        if isinstance(site, MaskQuery):
+            return site.having(value=both(site.value, self.mask))
+        return site
+
+
+def both(a: Any, b: Any) -> Any:
+    """a and b, where None means no mask."""
+    if a is None:
+        return b
+    if isinstance(a, bool | np.bool_) and isinstance(b, bool | np.bool_):
+        return bool(a and b)
+    return jnp.logical_and(a, b)
