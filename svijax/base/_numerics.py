@@ -24,10 +24,10 @@ def is_concrete(value: Any) -> bool:
 
 def as_array(value: Any) -> Any:
     """The value as a JAX array or tracer if it holds one, else as a Python scalar or numpy array."""
-    if hasattr(value, "__jax_array__"):
-        value = value.__jax_array__()
     if isinstance(value, (jax.Array, np.ndarray, np.generic, bool, int, float)):
         return value
+    if hasattr(value, "__jax_array__"):
+        return value.__jax_array__()
     if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
         return jnp.asarray(value)
     return np.asarray(value)

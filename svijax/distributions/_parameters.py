@@ -1,0 +1,79 @@
+"""How parameters become leaves: one dtype, one batch shape, checked where their values can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from svijax.base import (
+    ParameterError,
+    ShapeError,
+    as_array,
+    broadcast,
+    cast,
+    float_dtype,
+    is_concrete,
+    message,
+)
+from svijax.transforms import Constraint, constraints
+
+
+def promote(params: Mapping[str, Any], keep: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Parameters as strongly typed arrays of one floating dtype; those in ``keep`` have one of their own."""
+    arrays = {name: as_array(value) for name, value in params.items() if value is not None}
+    floating = [value for name, value in arrays.items() if name not in keep]
+    dtype = float_dtype(*floating) if floating else None
+    return {name: cast(x, _own_dtype(x) if name in keep else dtype) for name, x in arrays.items()}
+
+
+def _own_dtype(value: Any) -> Any:
+    return jnp.result_type(value)
+
+
+def to_common_batch(owner: str, arrays: Mapping[str, Any], event_dims: Mapping[str, int]) -> dict[str, Any]:
+    """Parameters broadcast against each other, but for the event axes of each."""
+    shapes = {name: np.shape(value) for name, value in arrays.items()}
+    for name, shape in shapes.items():
+        if len(shape) < event_dims[name]:
+            raise ShapeError(
+                message(
+                    f"{owner}: parameter {name.lstrip('_')!r} needs at least {event_dims[name]} axes.",
+                    got=f"shape {shape}",
+                )
+            )
+    cuts = {name: len(shape) - event_dims[name] for name, shape in shapes.items()}
+    try:
+        batch = np.broadcast_shapes(*(shape[: cuts[name]] for name, shape in shapes.items()))
+    except ValueError as error:
+        listed = " and ".join(f"{name.lstrip('_')} {shape}" for name, shape in shapes.items())
+        raise ShapeError(
+            message(f"{owner}: the shapes of its parameters do not broadcast.", got=listed)
+        ) from error
+    return {name: broadcast(value, (*batch, *shapes[name][cuts[name] :])) for name, value in arrays.items()}
+
+
+def check(owner: str, name: str, value: Any, constraint: Constraint) -> None:
+    """Raise ``ParameterError`` where a value that can be read lies outside its constraint."""
+    if isinstance(constraint, type(constraints.dependent)):
+        return
+    bounds = (getattr(constraint, field) for field in constraint._fields)
+    if not all(is_concrete(part) or isinstance(part, Constraint) for part in (value, *bounds)):
+        return
+    host = np.asarray(value)
+    inside = np.asarray(constraint(host))
+    if inside.all():
+        return
+    index = tuple(int(i) for i in np.argwhere(~inside)[0])
+    where = f" at index {index}" if index else ""
+    bad = np.array2string(host[index], threshold=20, separator=", ")
+    raise ParameterError(
+        message(
+            f"{owner}: parameter {name.lstrip('_')!r} is outside its constraint.",
+            expected=constraint,
+            got=f"{bad}{where}",
+            fix="pass values inside it; validate_args=False switches this check off.",
+        )
+    )

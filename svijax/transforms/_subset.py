@@ -1,0 +1,95 @@
+"""Which constraint lies inside which, as far as it is known without running anything."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from svijax.base import is_concrete
+
+from ._constraint import Constraint, Dependent, Independent, Point
+from ._ranges import Range
+from ._structured import Structured
+
+
+def is_subset(a: Constraint, b: Constraint) -> bool | None:
+    """Whether every value in ``a`` is in ``b``: True, False, or None where that is not known.
+
+    Axes that ``independent`` adds do not count: a vector is held against a scalar constraint entry by entry.
+    None also where only end points tell the two apart, since no continuous draw lands on them.
+    The question is about sets: the integers lie inside the reals.
+    """
+    if a == b:
+        return True
+    while isinstance(a, Independent):
+        a = a.base
+    while isinstance(b, Independent):
+        b = b.base
+    if isinstance(a, Dependent) or isinstance(b, Dependent):
+        return None
+    if isinstance(a, Point):
+        return _point_in(a, b)
+    if isinstance(a, Structured) and isinstance(b, Structured):
+        return _structured_in(a, b)
+    if isinstance(a, Structured) and isinstance(b, Range):
+        return _range_in(a.entries, b)
+    if isinstance(a, Range) and isinstance(b, Range):
+        return _range_in(a, b)
+    if isinstance(a, Range) and isinstance(b, Structured):
+        return False
+    return None
+
+
+def _point_in(a: Point, b: Constraint) -> bool | None:
+    readable = all(is_concrete(leaf) for leaf in (a.value, *(getattr(b, name) for name in b._fields)))
+    if not readable or isinstance(b, Point) or np.ndim(a.value) < b.event_dim:
+        return None
+    return bool(np.all(b(a.value)))
+
+
+def _structured_in(a: Structured, b: Structured) -> bool | None:
+    if a._fields or b._fields:
+        return True if a == b else (None if a.family == b.family else False)
+    return (a.family, b.family) == ("positive_ordered_vector", "ordered_vector") or a.family == b.family
+
+
+def _range_in(a: Range, b: Range) -> bool | None:
+    if b.is_discrete and not a.is_discrete:
+        return False
+    ends = [_end_in(_lowest(a), _lowest(b), 1), _end_in(_highest(a), _highest(b), -1)]
+    if False in ends:
+        return False
+    return None if None in ends else True
+
+
+def _end_in(a: tuple[Any, bool], b: tuple[Any, bool], sign: int) -> bool | None:
+    """Whether the end ``a`` is not beyond the end ``b``; ``sign`` 1 for lower ends, -1 for upper ends."""
+    (x, x_closed), (y, y_closed) = a, b
+    if np.ndim(y) == 0 and is_concrete(y) and math.isinf(y):
+        return True
+    if x is not y and not (is_concrete(x) and is_concrete(y)):
+        return None
+    if x is not y:
+        inside, beyond = _compare(sign * np.asarray(x), sign * np.asarray(y))
+        if inside or beyond:
+            return inside
+    return True if y_closed or not x_closed else None
+
+
+def _compare(a: np.ndarray, b: np.ndarray) -> tuple[bool, bool]:
+    """Whether all of a > b, and whether any of a < b; over batches of unlike shape, of all pairs."""
+    if a.shape == b.shape or a.ndim == 0 or b.ndim == 0:
+        return bool(np.all(a > b)), bool(np.any(a < b))
+    return bool(a.min() > b.max()), bool(a.max() < b.min())
+
+
+def _lowest(a: Range) -> tuple[Any, bool]:
+    if a.lower is None:
+        return -math.inf, False
+    return (a.lower + 1, True) if a.is_discrete and not a.closed[0] else (a.lower, a.closed[0])
+
+
+def _highest(a: Range) -> tuple[Any, bool]:
+    return (math.inf, False) if a.upper is None else (a.upper, a.closed[1])
