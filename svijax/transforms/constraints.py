@@ -1,12 +1,20 @@
-"""Constraints under the names that the field uses: ``constraints.positive``, ``constraints.interval(0, 1)``."""
+"""Constraints under the names that the field uses: ``positive``, ``interval(0, 1)``, ``simplex``."""
 
 from ._constraint import Constraint as Constraint
-from ._constraint import Dependent, Independent
+from ._constraint import Dependent, Independent, Point
 from ._constraint import independent as independent
 from ._ranges import (
     Boolean,
+    GreaterThan,
+    GreaterThanEq,
+    IntegerGreaterThan,
+    IntegerInterval,
+    Interval,
+    LessThan,
+    LessThanEq,
     Nonnegative,
     NonnegativeInteger,
+    OpenInterval,
     Positive,
     PositiveInteger,
     Real,
@@ -15,6 +23,7 @@ from ._ranges import (
 )
 from ._structured import (
     LowerCholesky,
+    Multinomial,
     OrderedVector,
     PositiveDefinite,
     PositiveOrderedVector,
@@ -27,10 +36,20 @@ from ._subset import is_subset as is_subset
 
 boolean = Boolean()
 dependent = Dependent()
+greater_than = GreaterThan
+greater_than_eq = GreaterThanEq
+integer_greater_than = IntegerGreaterThan
+integer_interval = IntegerInterval
+interval = Interval
+less_than = LessThan
+less_than_eq = LessThanEq
 lower_cholesky = LowerCholesky()
+multinomial = Multinomial
 nonnegative = Nonnegative()
 nonnegative_integer = NonnegativeInteger()
+open_interval = OpenInterval
 ordered_vector = OrderedVector()
+point = Point
 positive = Positive()
 positive_definite = PositiveDefinite()
 positive_integer = PositiveInteger()
