@@ -35,3 +35,12 @@ from ._numerics import softplus_inverse as softplus_inverse
 from ._numerics import sum_rightmost as sum_rightmost
 from ._numerics import xlog1py as xlog1py
 from ._numerics import xlogy as xlogy
+from ._arguments import StaticArguments as StaticArguments
+from ._arguments import is_array as is_array
+from ._arguments import is_traced as is_traced
+from ._arguments import join_arguments as join_arguments
+from ._arguments import signature as signature
+from ._arguments import split_arguments as split_arguments
+from ._captured import captured as captured
+from ._table import clear_caches as clear_caches
+from ._table import compiled as compiled
