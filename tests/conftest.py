@@ -1,0 +1,71 @@
+"""What every test may use: fresh keys, a counter of compilations, double precision."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import jax
+import pytest
+
+_COMPILED: list[float] = []
+
+
+def _on_duration(event: str, seconds: float, **_: Any) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        _COMPILED.append(seconds)
+
+
+jax.monitoring.register_event_duration_secs_listener(_on_duration)
+
+
+class Compilations:
+    """How many programs XLA compiled inside the block."""
+
+    def __init__(self) -> None:
+        self._start = len(_COMPILED)
+        self._end: int | None = None
+
+    @property
+    def count(self) -> int:
+        return (len(_COMPILED) if self._end is None else self._end) - self._start
+
+    def close(self) -> None:
+        self._end = len(_COMPILED)
+
+
+@pytest.fixture
+def getkey(request: pytest.FixtureRequest) -> Callable[[], jax.Array]:
+    """Fresh keys, and the same ones every time this test runs: they follow from its name."""
+    root = jax.random.key(zlib.crc32(request.node.nodeid.encode()))
+    counter = itertools.count()
+    return lambda: jax.random.fold_in(root, next(counter))
+
+
+@pytest.fixture
+def count_compiles() -> Callable[[], AbstractContextManager[Compilations]]:
+    """``with count_compiles() as seen: ...`` and then ``seen.count``."""
+
+    @contextmanager
+    def counting() -> Iterator[Compilations]:
+        seen = Compilations()
+        try:
+            yield seen
+        finally:
+            seen.close()
+
+    return counting
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Double precision for the whole test."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
