@@ -44,3 +44,4 @@ from ._arguments import split_arguments as split_arguments
 from ._captured import captured as captured
 from ._table import clear_caches as clear_caches
 from ._table import compiled as compiled
+from ._numerics import log1p_square as log1p_square

@@ -13,6 +13,7 @@ from svijax.transforms import constraints
 
 from ._distribution import Distribution
 from ._logits import logits_of, probs_of, take_one
+from ._parameters import parameters
 
 
 class Bernoulli(Distribution):
@@ -21,12 +22,12 @@ class Bernoulli(Distribution):
     A value between 0 and 1 has the log density that is linear between the two.
     """
 
-    arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
+    arg_constraints = parameters(probs=constraints.unit_interval, logits=constraints.real)
     support = constraints.boolean
     _fields = ("_probs", "_logits")
     _enumerable = True
-    _probs: jax.Array | None
-    _logits: jax.Array | None
+    _probs: Any  # one of the two is None
+    _logits: Any
 
     def __init__(self, probs: Any = None, logits: Any = None, *, validate_args: bool | None = None) -> None:
         take_one("Bernoulli", probs=probs, logits=logits)
@@ -48,7 +49,7 @@ class Bernoulli(Distribution):
         if self._logits is None:
             value = value.astype(self._probs.dtype) if value.dtype == bool else value
             return xlogy(value, self._probs) + xlog1py(1 - value, -self._probs)
-        # log p(1) = -softplus(-logits), log p(0) = -softplus(logits): the nearer one, exact, and a line from it.
+        # log p(1) = -softplus(-logits) and log p(0) = -softplus(logits): the nearer one, and a line from it.
         logits = jnp.asarray(self._logits)
         nearer = -jax.nn.softplus(jnp.where(value > 0.5, -logits, logits))
         if not jnp.issubdtype(value.dtype, jnp.inexact):

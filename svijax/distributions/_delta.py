@@ -12,6 +12,7 @@ from svijax.base import NoiseSpec, array_module, broadcast
 from svijax.transforms import Constraint, constraints
 
 from ._distribution import Distribution
+from ._parameters import parameters
 
 
 class Delta(Distribution):
@@ -20,7 +21,7 @@ class Delta(Distribution):
     The last ``event_dim`` axes of v are the event. Draws carry the derivatives of v, and need no key.
     """
 
-    arg_constraints = {"v": constraints.dependent, "log_density": constraints.real}
+    arg_constraints = parameters(v=constraints.dependent, log_density=constraints.real)
     _static = ("_event_axes", "_detached")
     _keep_dtype = ("v",)
     _pathwise = True
@@ -45,6 +46,10 @@ class Delta(Distribution):
     @property
     def support(self) -> Constraint:  # type: ignore[override]
         return constraints.point(self.v, self._event_axes)
+
+    @property
+    def dtype(self) -> Any:
+        return self.v.dtype
 
     def _noise_spec(self) -> NoiseSpec:
         return NoiseSpec("normal", (0,), self.log_density.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
 import jax
@@ -12,22 +12,22 @@ import numpy as np
 from svijax.base import ArgumentError, NoiseSpec, ShapeError, as_key, broadcast, draw_noise, message
 from svijax.transforms import Constraint, Record, constraints
 
-from ._parameters import check, promote, to_common_batch
+from ._parameters import check, parameters, promote, to_common_batch
 
 
 class Distribution(Record):
     """A family with its parameters: an immutable pytree whose leaves are the parameters, broadcast together.
 
-    ``batch_shape`` follows from the leaves, so that ``jax.vmap`` over a distribution is right. Parameters that
-    are not JAX arrays stay numpy arrays. A family states ``arg_constraints`` and ``support``, passes its
+    ``batch_shape`` follows from the leaves, so that ``jax.vmap`` over a distribution is right. Parameters
+    that are not JAX arrays stay numpy arrays. A family states ``arg_constraints`` and ``support``, passes its
     parameters to ``_init``, and writes ``log_prob`` and either ``from_noise`` (with ``_noise_kind``) or
     ``_sample``. Parameters outside their constraints raise ``ParameterError`` where their values can be read;
     ``validate_args=False`` switches that off. Shapes that do not broadcast raise ``ShapeError``.
     """
 
-    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+    arg_constraints: ClassVar[Mapping[str, Constraint]] = parameters()
     support: Constraint = constraints.dependent
-    _static = ("_detached",)
+    _static: ClassVar[tuple[str, ...]] = ("_detached",)
     _keep_dtype: ClassVar[tuple[str, ...]] = ()
     _noise_kind: ClassVar[Literal["normal", "uniform"] | None] = None
     _pathwise: ClassVar[bool] = False

@@ -23,7 +23,7 @@ def expand_any(dist: Any, batch_shape: Sequence[int]) -> Any:
 
 
 class ExpandedDistribution(Distribution):
-    """Independent copies of ``base_dist``, any object with the distribution protocol, over ``batch_shape``."""
+    """Independent copies over ``batch_shape`` of ``base_dist``, any object with the distribution protocol."""
 
     _fields = ("base_dist",)
     _static = ("_batch_shape", "_detached")

@@ -20,8 +20,8 @@ def masked_log_prob(dist: Any, value: Any, mask: Any) -> Any:
     """``dist.log_prob(value)`` where ``mask`` is True (None: everywhere), else 0 with derivative 0.
 
     ``mask`` is over the batch shape. Masked entries of the value may be NaN, infinite or outside the support:
-    they are exchanged for a feasible value first, so that nothing of them reaches a derivative. A mask that is
-    the Python value False evaluates nothing.
+    they are exchanged for a feasible value first, so that nothing of them reaches a derivative. A mask that
+    is the Python value False evaluates nothing.
     """
     if mask is None or mask is True:
         return dist.log_prob(value)
@@ -46,7 +46,7 @@ def _log_prob_dtype(value: Any) -> Any:
 
 
 class MaskedDistribution(Distribution):
-    """``base_dist`` whose log density is 0, with derivative 0, where ``mask`` (over the batch shape) is False.
+    """``base_dist`` with log density 0, of derivative 0, where ``mask`` (over the batch shape) is False.
 
     Draws are those of the base.
     """

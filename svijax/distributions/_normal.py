@@ -12,6 +12,7 @@ from jax.scipy.special import erfinv, log_ndtr, ndtr, ndtri
 from svijax.transforms import constraints
 
 from ._distribution import Distribution
+from ._parameters import parameters
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -19,7 +20,7 @@ _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 class Normal(Distribution):
     """p(x) = exp(-((x - loc) / scale)^2 / 2) / (scale sqrt(2 pi)); loc and scale > 0 broadcast together."""
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+    arg_constraints = parameters(loc=constraints.real, scale=constraints.positive)
     support = constraints.real
     _noise_kind = "normal"
     loc: jax.Array
@@ -61,9 +62,9 @@ class Normal(Distribution):
 
 
 class LogNormal(Distribution):
-    """exp of a normal variable: p(x) = N(log x; loc, scale) / x for x > 0; loc and scale > 0 broadcast together."""
+    """p(x) = N(log x; loc, scale) / x for x > 0, exp of a normal; loc and scale > 0 broadcast together."""
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+    arg_constraints = parameters(loc=constraints.real, scale=constraints.positive)
     support = constraints.positive
     _noise_kind = "normal"
     loc: jax.Array
@@ -107,7 +108,7 @@ class LogNormal(Distribution):
 class HalfNormal(Distribution):
     """|X| of X ~ N(0, scale): p(x) = sqrt(2 / pi) exp(-(x / scale)^2 / 2) / scale for x >= 0; scale > 0."""
 
-    arg_constraints = {"scale": constraints.positive}
+    arg_constraints = parameters(scale=constraints.positive)
     support = constraints.nonnegative
     _noise_kind = "normal"
     scale: jax.Array

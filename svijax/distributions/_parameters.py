@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,6 +21,19 @@ from svijax.base import (
     message,
 )
 from svijax.transforms import Constraint, constraints
+
+
+def parameters(**constraint_of: Constraint) -> Mapping[str, Constraint]:
+    """The constraints of a family's parameters by name, as an immutable mapping."""
+    return MappingProxyType(constraint_of)
+
+
+def as_float(value: Any, dtype: Any) -> Any:
+    """An observation as a floating array: integers and booleans take ``dtype``, the others keep their own."""
+    value = as_array(value)
+    if not isinstance(value, jax.Array):
+        value = np.asarray(value)
+    return value if jnp.issubdtype(value.dtype, jnp.inexact) else cast(value, dtype)
 
 
 def promote(params: Mapping[str, Any], keep: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from svijax.transforms import Constraint
 
 @runtime_checkable
 class DistributionLike(Protocol):
-    """The least that a ``sample`` statement needs: ``isinstance(d, DistributionLike)`` tells whether d has it."""
+    """The least that a ``sample`` statement needs; ``isinstance(d, DistributionLike)`` tells."""
 
     @property
     def batch_shape(self) -> tuple[int, ...]: ...

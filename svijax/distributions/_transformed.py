@@ -20,8 +20,8 @@ from ._independent import Independent
 class TransformedDistribution(Distribution):
     """y = t(x) with x ~ ``base_dist``: log p(y) = log p(x) - log |det dt/dx|, x = t^-1(y).
 
-    ``transforms`` is one bijection or several, the first applied first. The base is expanded to the shape that
-    they need, and batch axes that they consume become part of the event.
+    ``transforms`` is one bijection or several, the first applied first. The base is expanded to the shape
+    that they need, and batch axes that they consume become part of the event.
     """
 
     _fields = ("base_dist", "transforms")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from svijax.base import ArgumentError, SupportError, message
@@ -63,6 +64,10 @@ def _advice(constraint: Any) -> str:
     return f"register one with @biject_to.register({type(constraint).__name__})."
 
 
+def _constant(transform: Transform, constraint: Constraint) -> Transform:
+    return transform
+
+
 biject_to = BijectionRegistry()
 
 for _kind, _transform in {
@@ -80,7 +85,7 @@ for _kind, _transform in {
     # exp(x) reaches all but the end point, on which no draw lands.
     _ranges.Nonnegative: ExpTransform(),
 }.items():
-    biject_to.register(_kind)(lambda constraint, transform=_transform: transform)
+    biject_to.register(_kind)(partial(_constant, _transform))
 
 
 @biject_to.register(_ranges.GreaterThan)

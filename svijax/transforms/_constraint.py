@@ -135,6 +135,10 @@ class Point(Constraint):
     def event_dim(self) -> int:
         return int(self.__dict__["_event_dim"])
 
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]
+        return not jnp.issubdtype(_dtype_of(self.value), jnp.inexact)
+
     def __call__(self, x: Any) -> Any:
         xp = array_module(x, self.value)
         same = xp.asarray(x) == self.value

@@ -122,7 +122,7 @@ class SigmoidTransform(Transform):
         return jnp.log(y) - jnp.log1p(-y)
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
-        # softplus(-x) = softplus(x) - x, so one softplus does; |x| in place of it would lose derivatives at 0.
+        # softplus(-x) = softplus(x) - x: one softplus does; |x| in its place would lose derivatives at 0.
         return x - 2.0 * jax.nn.softplus(x)
 
 

@@ -12,7 +12,7 @@ from ._constraint import Constraint, filled
 
 
 class Range(Constraint):
-    """Finite numbers between ``lower`` and ``upper``; None is no bound, ``closed`` tells which ends belong to it."""
+    """Finite numbers from ``lower`` to ``upper`` (None: no bound); ``closed`` tells which ends belong."""
 
     closed: ClassVar[tuple[bool, bool]] = (True, True)
     lower: Any = None

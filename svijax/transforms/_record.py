@@ -64,9 +64,9 @@ class Record:
             return True
         if type(self) is not type(other):
             return NotImplemented
-        mine, tree = jax.tree.flatten(self)
-        theirs, other_tree = jax.tree.flatten(other)
-        return bool(tree == other_tree) and all(map(_same_leaf, mine, theirs))
+        mine, theirs = jax.tree.leaves(self), jax.tree.leaves(other)
+        same_structure = bool(jax.tree.structure(self) == jax.tree.structure(other))
+        return same_structure and all(map(_same_leaf, mine, theirs))
 
     def __hash__(self) -> int:
         leaves, tree = jax.tree.flatten(self)

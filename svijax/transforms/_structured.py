@@ -14,7 +14,7 @@ from ._ranges import Interval, NonnegativeInteger, Positive, Range, Real, UnitIn
 
 
 class Structured(Constraint):
-    """A set of vectors or matrices. ``entries`` holds every entry; constraints of one ``family`` are one set."""
+    """Vectors or matrices: ``entries`` holds each entry; constraints of one ``family`` are one set."""
 
     entries: ClassVar[Range] = Real()
     family: ClassVar[str] = ""

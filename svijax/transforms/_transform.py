@@ -17,8 +17,8 @@ from ._record import Record
 class Transform(Record):
     """A differentiable bijection y = t(x) from ``domain`` onto ``codomain``, with its log |det dy/dx|.
 
-    ``t.inv`` is the inverse bijection, so ``t.inv(y)`` is x. A log-determinant has the shape of the batch: the
-    ``domain.event_dim`` last axes of x are summed out.
+    ``t.inv`` is the inverse bijection, so ``t.inv(y)`` is x. A log-determinant has the shape of the batch:
+    the ``domain.event_dim`` last axes of x are summed out.
     """
 
     @property
