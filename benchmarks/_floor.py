@@ -128,6 +128,8 @@ class Floor:
         self.data = problem.data
         self.optim = optax.adam(problem.learning_rate)
         self.steps = 0
+        self.loss: Callable[..., Array]
+        self.draw: Callable[[Array, int], Any]
         self.axis = 0 if problem.name == "hierarchical" else -1
         if problem.name == "vae":
             self.loss, self.draw, self.block = vae_loss, _vae_noise, 32
