@@ -47,7 +47,11 @@ class StateError(SvijaxError, ValueError):
 
 
 class NonFiniteError(SvijaxError, ArithmeticError):
-    """A fit met a loss, gradient or parameter that is not finite."""
+    """A fit met a loss, gradient or parameter that is not finite. ``result``: the fit up to there."""
+
+    def __init__(self, text: str, result: object = None) -> None:
+        super().__init__(text)
+        self.result = result
 
 
 def message(

@@ -12,6 +12,7 @@ import numpy as np
 
 from svijax.base import DataError, ModelError, ParameterError, SupportError, SvijaxError, message
 from svijax.effects import Param, Sample, Site
+from svijax.transforms import constraints
 
 from ._log_prob import log_prob, scored_sites
 
@@ -92,7 +93,8 @@ def _arguments(role: str, site: Sample) -> Iterator[Check]:
     while True:
         for name, constraint in getattr(fn, "arg_constraints", {}).items():
             value = getattr(fn, name, None)
-            if not isinstance(value, jax.Array) or constraint is None or not hasattr(constraint, "check"):
+            # Values that could be read were checked when the distribution was made.
+            if not isinstance(value, jax.Array) or isinstance(constraint, type(constraints.dependent)):
                 continue
             yield Check(
                 label=f"{role} site {site.name} argument {name}",

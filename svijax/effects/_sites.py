@@ -176,11 +176,13 @@ class Deterministic(Site):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Mutable(Site):
-    """State that a program carries from step to step without optimising it."""
+    """State that a program carries from step to step without optimising it. ``start``: as it came in."""
+
+    start: Any = None
 
     def resolve(self, where: str) -> Self:
         # The program writes into the dictionary: into one of its own.
-        return self.having(value=jax.tree.map(lambda leaf: leaf, self.value))
+        return self.having(value=jax.tree.map(lambda leaf: leaf, self.value), start=self.value)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -1,0 +1,192 @@
+"""The first state: programs run once, abstractly checked, their values checked as outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from svijax.base import ModelError, ParameterError, as_key, check_names, message, pack, plan
+from svijax.density import (
+    Check,
+    Program,
+    abstractly,
+    check_pair,
+    check_values,
+    mutable_state,
+    run_guide,
+    run_model,
+    unconstrain,
+)
+from svijax.effects import Mutable, Param, Sample, Site, no_handlers
+from svijax.handlers import Trace, supply
+from svijax.optim import is_elementwise
+
+from ._state import SVIState, optim_view
+
+
+def run_pair(
+    model: Program,
+    guide: Program,
+    key: jax.Array,
+    init_params: Mapping[str, Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> tuple[Trace, Trace]:
+    """(model trace, guide trace) at the programs' own initial parameters.
+
+    :raises ModelError: the programs do not fit each other.
+    """
+    with no_handlers(), supply(data=init_params):
+        guide_trace = run_guide(guide, args, kwargs, key=key)
+        values = {s.name: s.value for s in guide_trace.values() if isinstance(s, Param)}
+        with supply(data=values):
+            model_trace = run_model(
+                model, args, kwargs, guide_trace, key=key, state=mutable_state(guide_trace)
+            )
+    check_pair(model_trace, guide_trace)
+    return model_trace, guide_trace
+
+
+def make_state(
+    model: Program,
+    guide: Program,
+    optim: optax.GradientTransformation,
+    key: jax.Array,
+    init_params: Mapping[str, Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> tuple[SVIState, jax.Array, jax.Array]:
+    """(state, whether values are legal, whether log densities are finite), all traceable.
+
+    The keys of the start and of the steps are separate.
+    """
+    init_key, run_key = jax.random.split(as_key(key))
+    model_trace, guide_trace = run_pair(model, guide, init_key, init_params, args, kwargs)
+    _check_stable(model, guide, init_params, args, kwargs, model_trace, guide_trace)
+    params = _collect(model_trace, guide_trace)
+    check_names(init_params, params, "init_params")
+    constraints = {name: site.constraint for name, site in params.items()}
+    tree = {name: _as_free(site) for name, site in params.items()}
+    packed = bool(tree) and is_elementwise(optim, tree)
+    free = pack(tree, plan(tree, packed=packed))
+    checks = check_values(model_trace, guide_trace)
+    values = [c for c in checks if "density" not in c.label]
+    densities = [c for c in checks if "density" in c.label]
+    state = SVIState(
+        free=free,
+        constraints=constraints,
+        optim_state=_strong(optim.init(optim_view(free))),
+        mutable=_strong(_fresh_mutables(model_trace, guide_trace)),
+        key_data=jax.random.key_data(run_key),
+        step=jnp.zeros((), jnp.int32),
+        key_impl=str(jax.random.key_impl(run_key)),
+    )
+    return state, _all(values), _all(densities)
+
+
+def explain_checks(
+    model: Program,
+    guide: Program,
+    key: jax.Array,
+    init_params: Mapping[str, Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> None:
+    """Raise the error of the first check that fails, on concrete values."""
+    init_key, _ = jax.random.split(as_key(key))
+    traces = run_pair(model, guide, init_key, init_params, args, kwargs)
+    for check in check_values(*traces):
+        if not bool(check.passed()):
+            raise check.explain()
+
+
+def _collect(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> dict[str, Param]:
+    """The params of guide and model by name, the guide's first; a param without a value is an error."""
+    found: dict[str, Param] = {}
+    for role, sites in (("guide", guide_trace), ("model", model_trace)):
+        for site in sites.values():
+            if not isinstance(site, Param):
+                continue
+            if site.value is None and site.name not in found:
+                raise ParameterError(
+                    message(
+                        f"{role} param {site.name!r} has no starting value.",
+                        fix=f"give it one: svijax.param({site.name!r}, init_value), or init_params={{{site.name!r}: ...}}.",
+                    )
+                )
+            found.setdefault(site.name, site)
+    return found
+
+
+def _as_free(site: Param) -> Any:
+    def leaf(x: Any) -> Any:
+        dtype = jnp.result_type(x)
+        if jnp.issubdtype(dtype, jnp.inexact):
+            return jax.lax.convert_element_type(x, dtype)
+        if jnp.issubdtype(dtype, jnp.integer):
+            return jax.lax.convert_element_type(x, jnp.result_type(float))
+        raise ParameterError(f"param {site.name!r} has a leaf of dtype {dtype}, which no gradient can move.")
+
+    return unconstrain(jax.tree.map(leaf, site.value), site.constraint)
+
+
+def _fresh_mutables(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> dict[str, Any]:
+    """The mutables as their statements start them; the run of ``init`` counts as no step."""
+    return {
+        s.name: s.start for t in (model_trace, guide_trace) for s in t.values() if isinstance(s, Mutable)
+    }
+
+
+def _strong(tree: Any) -> Any:
+    """Arrays without weak types, so that the carry of the loop is a fixed point."""
+
+    def leaf(x: Any) -> Any:
+        return jax.lax.convert_element_type(x, jnp.result_type(x)) if hasattr(x, "dtype") else jnp.asarray(x)
+
+    return jax.tree.map(leaf, tree)
+
+
+def _all(checks: list[Check]) -> jax.Array:
+    flags = [check.passed() for check in checks]
+    return jnp.all(jnp.stack(flags)) if flags else jnp.ones((), bool)
+
+
+def _facts(trace: Mapping[str, Site]) -> dict[str, Any]:
+    return {
+        s.name: (type(s).__name__, jnp.shape(s.value) if isinstance(s, Sample) else None)
+        for s in trace.values()
+    }
+
+
+def _check_stable(
+    model: Program,
+    guide: Program,
+    init_params: Mapping[str, Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    model_trace: Mapping[str, Site],
+    guide_trace: Mapping[str, Site],
+) -> None:
+    """Run both once more, abstractly: a program that changes from call to call cannot be compiled."""
+
+    def again(key: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
+        traces = run_pair(model, guide, key, init_params, args, kwargs)
+        return _facts(traces[0]), _facts(traces[1])
+
+    second = abstractly(again)
+    for role, before, after in zip(("model", "guide"), (model_trace, guide_trace), second):
+        first = _facts(before)
+        if first != after:
+            changed = [n for n in {**first, **after} if first.get(n) != after.get(n)]
+            raise ModelError(
+                message(
+                    f"the {role} states different sites on different calls: {changed}.",
+                    expected=[n for n in first],
+                    got=[n for n in after],
+                    fix="a program may not depend on chance, counters or globals that change between calls.",
+                )
+            )

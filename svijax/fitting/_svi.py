@@ -1,0 +1,288 @@
+"""``SVI``: a frozen record of a model, a guide, an optimiser and an objective, and what they do together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from svijax.base import (
+    ArgumentError,
+    StateError,
+    as_key,
+    captured,
+    compiled,
+    is_traced,
+    join_arguments,
+    message,
+    signature,
+    split_arguments,
+)
+from svijax.density import Program, bind, draw, noise_layout
+from svijax.objectives import Objective, Trace_ELBO, check_count
+from svijax.optim import as_transformation
+
+from ._init import explain_checks, make_state
+from ._loop import ROLLED_BACK, Problem, layout_of, select
+from ._result import SVIRunResult
+from ._run import run
+from ._state import SVIState, check_same
+from ._step import as_free, draws_at, loss_at, one_step
+
+INIT_TRIES = 20
+"""How often ``init`` starts anew, with other keys, when a log density is not finite at the start."""
+
+
+@dataclass(frozen=True, init=False)
+class SVI:
+    """Stochastic variational inference: min over the parameters of ``objective`` = −ELBO(model, guide).
+
+    :param model: a function with ``sample``, ``param`` and ``plate`` statements. :param guide: another, or an autoguide.
+    :param optim: any optax transformation, or a float for Adam at that rate.
+    :param objective: ``Trace_ELBO()`` by default; ``loss`` is NumPyro's word for it. Any callable
+        ``(key, params, model, guide, *args) -> loss`` will do.
+
+    Methods take the arguments of the model. Among them str, bool, None and Python int are static by themselves, floats
+    and arrays are traced. In your own ``jax.jit(svi.update)`` bind static ones with ``functools.partial``. Equal
+    records share compiled functions, keyed also by the identity of the arrays that model and guide read from closures
+    and globals: a rebound array is seen, one changed in place is not.
+    """
+
+    model: Program
+    guide: Program
+    optim: Any
+    objective: Any
+
+    def __init__(self, model: Program, guide: Program, optim: Any, objective: Any = None, *, loss: Any = None):
+        if objective is not None and loss is not None:
+            raise ArgumentError("SVI takes objective= or loss=, which are two words for one thing.")
+        chosen = objective if objective is not None else loss
+        chosen = Trace_ELBO() if chosen is None else chosen
+        for name, program in (("model", model), ("guide", guide)):
+            if not callable(program) or isinstance(program, type):
+                raise ArgumentError(message(f"the {name} must be a function.", got=repr(program)))
+        if isinstance(chosen, type) or not (callable(chosen) or hasattr(chosen, "loss")):
+            raise ArgumentError(
+                message(
+                    "the objective must be an object with a method loss, or a function.",
+                    got=repr(chosen),
+                    fix=f"write {chosen.__name__}()." if isinstance(chosen, type) else "use svijax.Trace_ELBO().",
+                )
+            )
+        as_transformation(optim)
+        for name, value in (("model", model), ("guide", guide), ("optim", optim), ("objective", chosen)):
+            object.__setattr__(self, name, value)
+
+    def problem(self, *, skip: bool = False) -> Problem:
+        """What the loop needs of this record."""
+        return Problem(self.objective, self.model, self.guide, as_transformation(self.optim), skip)
+
+    def init(
+        self, key: jax.Array, *args: Any, init_params: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> SVIState:
+        """The first state. ``init_params``: constrained starting values by name, over those of the programs.
+
+        :raises ModelError: model and guide do not fit each other. :raises DataError: an observation is NaN or outside
+            the support. :raises ParameterError: a parameter starts outside its constraint. Inside ``jit`` and ``vmap``
+            the structure is checked and the values are not.
+        """
+        start = dict(init_params or {})
+        make = partial(make_state, self.model, self.guide, as_transformation(self.optim))
+        if is_traced(key, start, args, kwargs):
+            return make(as_key(key), start, args, kwargs)[0]
+        function, arrays = self._compiled("init", args, kwargs, lambda static: _init_function(make, static), start)
+        attempt = as_key(key)
+        for i in range(INIT_TRIES):
+            state, legal, finite = function(attempt, start, arrays)
+            if not bool(legal) or bool(finite):
+                break
+            attempt = jax.random.fold_in(as_key(key), i)
+        if not (bool(legal) and bool(finite)):
+            explain_checks(self.model, self.guide, attempt, start, args, kwargs)
+        return state
+
+    def update(self, state: SVIState, *args: Any, **kwargs: Any) -> tuple[SVIState, Any]:
+        """One step, compiled: (next state, loss). Nothing is donated."""
+        return self._step("update", state, args, kwargs)
+
+    def stable_update(self, state: SVIState, *args: Any, **kwargs: Any) -> tuple[SVIState, Any]:
+        """``update``, except that a step with a non-finite loss, gradient or parameter is not taken.
+
+        Parameters, optimiser state and mutable state then stay as they were; the step is counted, the loss returned.
+        """
+        return self._step("stable_update", state, args, kwargs)
+
+    def evaluate(self, state: SVIState, *args: Any, **kwargs: Any) -> Any:
+        """The loss at the state, with the draws that the next ``update`` would use."""
+        return self._step("evaluate", state, args, kwargs)
+
+    def estimate(
+        self,
+        state: SVIState,
+        *args: Any,
+        num_particles: int = 1000,
+        key: jax.Array | None = None,
+        **kwargs: Any,
+    ) -> tuple[float, float]:
+        """(mean, standard error) of ``num_particles`` independent evaluations of the loss at the state."""
+        check_count("num_particles", num_particles)
+        key = jax.random.fold_in(state.key, 2**31 - 1) if key is None else as_key(key)
+        build = lambda static: _estimate_function(self, static, num_particles)  # noqa: E731
+        if is_traced(key, state, args, kwargs):
+            arrays, static = split_arguments(args, kwargs)
+            return build(static)(key, state, arrays)
+        function, arrays = self._compiled(("estimate", num_particles), args, kwargs, build, state)
+        mean, error = function(key, state, arrays)
+        return float(mean), float(error)
+
+    def loss(self, free: Mapping[str, Any], key: jax.Array, *args: Any, **kwargs: Any) -> Any:
+        """The loss at unconstrained parameters by name (``state.free``, or a dictionary), a plain function of them.
+
+        It may be given to ``jax.grad``, ``jax.vmap`` and ``jax.hessian``.
+        """
+        params = as_free(free)
+        key = as_key(key)
+        if not isinstance(self.objective, Objective):
+            raise ArgumentError("svi.loss takes one of the library's objectives; call your own loss directly.")
+        layout = noise_layout(bind(self.guide, params), args, kwargs)
+        draws = draw(key, layout, self.objective.num_particles)
+        return loss_at(
+            self.objective, self.model, self.guide, params, {}, {}, draws, args, kwargs, layout
+        ).loss
+
+    def get_params(self, state: SVIState) -> dict[str, Any]:
+        """Constrained parameters by site name."""
+        return state.params
+
+    def run(
+        self,
+        rng_key: jax.Array,
+        num_steps: int,
+        *args: Any,
+        progress_bar: bool | None = None,
+        init_params: Mapping[str, Any] | None = None,
+        init_state: SVIState | None = None,
+        num_chains: int | None = None,
+        on_nonfinite: str = "stop",
+        stable_update: bool = False,
+        callback: Callable[[SVIState, Any], Any] | None = None,
+        **kwargs: Any,
+    ) -> SVIRunResult:
+        """Fit: ``num_steps`` steps in one compiled loop, whose length is an argument of the program.
+
+        :param progress_bar: shown by default; inside ``jit`` or ``vmap`` there is none.
+        :param init_state: continue from a state; ``rng_key`` is then not used.
+        :param num_chains: K fits in one program, chain k from ``jax.random.split(rng_key, K)[k]``.
+        :param on_nonfinite: "stop" keeps the last finite state and says so in ``status``; "skip" does not take such
+            steps (as does ``stable_update=True``) and counts them; "raise" raises ``NonFiniteError``.
+        :param callback: called with (state, losses so far in this chunk) between compiled chunks.
+        :raises ArgumentError: an option that cannot be used, or one that the model has as a keyword too.
+        """
+        return run(
+            self,
+            rng_key,
+            num_steps,
+            args,
+            kwargs,
+            progress_bar=progress_bar,
+            init_params=init_params,
+            init_state=init_state,
+            num_chains=num_chains,
+            on_nonfinite="skip" if stable_update else on_nonfinite,
+            callback=callback,
+        )
+
+    def _step(self, kind: str, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        build = lambda static: _step_function(self, kind, static)  # noqa: E731
+        if is_traced(state, args, kwargs):
+            arrays, static = split_arguments(args, kwargs)
+            return build(static)(state, arrays)
+        self.check_state(state, args, kwargs)
+        function, arrays = self._compiled(kind, args, kwargs, build, state)
+        return function(state, arrays)
+
+    def check_state(
+        self, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[str, Any], chains: bool = False
+    ) -> None:
+        """Raise ``StateError`` unless ``init`` of this record makes states like this one."""
+        if not isinstance(state, SVIState):
+            raise StateError(message("a state made by SVI.init or SVI.run is needed.", got=type(state).__name__))
+
+        def build(static: Any) -> Callable[..., Any]:
+            make = partial(make_state, self.model, self.guide, as_transformation(self.optim))
+            one = jax.eval_shape(lambda k, x: make(k, {}, *join_arguments(x, static))[0], _abstract_key(state), arrays)
+            return lambda: one
+
+        arrays, _ = split_arguments(args, kwargs)
+        function, _ = self._compiled(("abstract", state.key_impl), args, kwargs, build, ())
+        check_same(state, function())
+
+    def _compiled(
+        self,
+        kind: Hashable,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        build: Callable[[Any], Callable[..., Any]],
+        extra: Any,
+    ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The compiled function of a kind for these arguments, and the arrays among them."""
+        arrays, static = split_arguments(args, kwargs)
+        names, keep = captured(self.model, self.guide, self.objective)
+        key = (kind, self, static, signature((arrays, extra)), names, bool(jax.config.jax_enable_x64))
+        return compiled(key, lambda: build(static), keep), arrays
+
+
+def _abstract_key(state: SVIState) -> Any:
+    return jax.eval_shape(lambda: jax.random.key(0, impl=state.key_impl))
+
+
+def _init_function(make: Callable[..., Any], static: Any) -> Callable[..., Any]:
+    def init(key: jax.Array, start: Mapping[str, Any], arrays: tuple[Any, ...]) -> Any:
+        return make(key, start, *join_arguments(arrays, static))
+
+    return jax.jit(init)
+
+
+def _step_function(svi: SVI, kind: str, static: Any) -> Callable[..., Any]:
+    problem = svi.problem()
+
+    def step(state: SVIState, arrays: tuple[Any, ...]) -> Any:
+        args, kwargs = join_arguments(arrays, static)
+        layout = layout_of(problem, state, args, kwargs)
+        draws = draws_at(state, layout, problem.num_particles)
+        programs = problem.objective, problem.model, problem.guide
+        if kind == "evaluate":
+            free, rest = state.free, (state.constraints, state.mutable)
+            return loss_at(*programs, free, *rest, draws, args, kwargs, layout).loss
+        after, info = one_step(*programs, problem.optim, state, draws, args, kwargs, layout)
+        if kind == "stable_update":
+            kept = {n: select(info.finite, getattr(after, n), getattr(state, n)) for n in ROLLED_BACK}
+            after = after.having(**kept)
+        return after, info.loss
+
+    return jax.jit(step)
+
+
+def _estimate_function(svi: SVI, static: Any, num_particles: int) -> Callable[..., Any]:
+    problem = svi.problem()
+
+    def estimate(key: jax.Array, state: SVIState, arrays: tuple[Any, ...]) -> tuple[Any, Any]:
+        args, kwargs = join_arguments(arrays, static)
+        layout = layout_of(problem, state, args, kwargs)
+
+        def one(index: jax.Array) -> Any:
+            draws = draw(jax.random.fold_in(key, index), layout, problem.num_particles)
+            programs = problem.objective, problem.model, problem.guide
+            return loss_at(
+                *programs, state.free, state.constraints, state.mutable, draws, args, kwargs, layout
+            ).loss
+
+        losses = jax.lax.map(one, jnp.arange(num_particles), batch_size=min(num_particles, 64))
+        spread = jnp.std(losses, ddof=1) if num_particles > 1 else jnp.nan
+        return jnp.mean(losses), spread / num_particles**0.5
+
+    return jax.jit(estimate)
