@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +25,10 @@ _MANY_SHAPES = 12
 def is_elementwise(optim: Any, tree: Mapping[str, Any]) -> bool:
     """Whether ``update`` on all parameters end to end in one vector equals ``update`` leaf by leaf.
 
-    Decided from the optimiser's jaxprs; nothing is executed. On one vector every operation must be elementwise;
-    and on leaves of the shapes of ``tree`` each leaf's new value must be that same expression in its own inputs
-    and shared scalars. An optimiser that reads the names of the parameters, needs the value function, or does
-    not trace at all is not elementwise.
+    Decided from the optimiser's jaxprs; nothing is executed. On one vector every operation must be
+    elementwise; and on leaves of the shapes of ``tree`` each leaf's new value must be that same expression in
+    its own inputs and shared scalars. An optimiser that reads the names of the parameters, needs the value
+    function, or does not trace at all is not elementwise.
 
     :param tree: parameters by name: pytrees of arrays or ``jax.ShapeDtypeStruct``.
     :raises ArgumentError: ``optim`` is no optimiser.
@@ -49,7 +52,7 @@ def is_elementwise(optim: Any, tree: Mapping[str, Any]) -> bool:
 
 
 def _representatives(leaves: list[Any]) -> list[Any]:
-    """Leaves for all shapes, or, of very many, the smallest and the largest of each rank; three at the least."""
+    """A leaf of each shape, or, of many, the smallest and the largest of each rank; three at the least."""
     distinct = list(dict.fromkeys((leaf.shape, leaf.dtype) for leaf in leaves))
     if len(distinct) > _MANY_SHAPES:
         groups: dict[Any, list[Any]] = {}
@@ -64,10 +67,9 @@ def _representatives(leaves: list[Any]) -> list[Any]:
 def _outputs(
     transformation: Any, leaves: list[Any], expressions: Expressions, length: int | None
 ) -> dict[Any, frozenset[int]]:
-    """The expressions of what ``init`` and ``update`` return, by role: place in the state, dtype, whether per leaf."""
-    guard = _Guard()
-    start, state, structure = _trace_init(transformation, leaves, guard)
-    change, result = _trace_update(transformation, leaves, state, structure, guard)
+    """The expressions of what ``init`` and ``update`` return, by role: place in the state, and dtype."""
+    start, state, structure = _trace_init(transformation, leaves)
+    change, result = _trace_update(transformation, leaves, state, structure)
     zeroth = [_input(expressions, "param", leaf, i) for i, leaf in enumerate(leaves)]
     out = _by_role("init", state, leaves, expressions.evaluate(start, zeroth, length))
 
@@ -109,28 +111,16 @@ class _Place:
     dtype: Any
 
 
-class _Guard:
-    """Notices when an optimiser reads names. Hashable by identity, so that trees of one trace are equal."""
-
-    def __init__(self) -> None:
-        self.armed = False
-
-    def names_are_read(self) -> None:
-        if self.armed:
-            raise NotElementwise("reads the names of parameters")
-
-
 @dataclass(frozen=True)
 class _LeafKey:
     index: int
 
 
 class _Leaves(Mapping[str, Any]):
-    """Parameters whose names must not be read. A pytree; as a mapping it only says no."""
+    """Parameters whose names must not be read while ``_WATCHED``. A pytree; as a mapping it only says no."""
 
-    def __init__(self, children: tuple[Any, ...], guard: _Guard) -> None:
-        self.children = children
-        self.guard = guard
+    def __init__(self, children: Iterable[Any]) -> None:
+        self.children = tuple(children)
 
     def __getitem__(self, name: str) -> Any:
         raise NotElementwise("reads a parameter by name")
@@ -141,31 +131,53 @@ class _Leaves(Mapping[str, Any]):
     def __len__(self) -> int:
         raise NotElementwise("counts parameters")
 
-    def flatten(self) -> tuple[tuple[Any, ...], _Guard]:
-        return self.children, self.guard
+    def flatten(self) -> tuple[tuple[Any, ...], None]:
+        return self.children, None
 
-    def flatten_with_keys(self) -> tuple[tuple[Any, ...], _Guard]:
-        self.guard.names_are_read()
-        return tuple((_LeafKey(i), child) for i, child in enumerate(self.children)), self.guard
+    def flatten_with_keys(self) -> tuple[tuple[Any, ...], None]:
+        if _WATCHED.get() and not _called_by_jax():
+            raise NotElementwise("reads the paths of parameters")
+        return tuple((_LeafKey(i), child) for i, child in enumerate(self.children)), None
 
+
+_WATCHED: ContextVar[bool] = ContextVar("watched", default=False)
 
 jax.tree_util.register_pytree_with_keys(
-    _Leaves,
-    _Leaves.flatten_with_keys,
-    lambda guard, children: _Leaves(tuple(children), guard),
-    _Leaves.flatten,
+    _Leaves, _Leaves.flatten_with_keys, lambda _, children: _Leaves(children), _Leaves.flatten
 )
 
 
-def _trace_init(transformation: Any, leaves: list[Any], guard: _Guard) -> tuple[Any, list[_Place], Any]:
+def _called_by_jax() -> bool:
+    """Whether JAX itself asks for paths (``jit`` does, for the names in its messages), not a program."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        parts = module.split(".")
+        if parts[0] != "jax":
+            return False
+        if "tree" not in parts[-1]:
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextmanager
+def _watching() -> Iterator[None]:
+    token = _WATCHED.set(True)
+    try:
+        yield
+    finally:
+        _WATCHED.reset(token)
+
+
+def _trace_init(transformation: Any, leaves: list[Any]) -> tuple[Any, list[_Place], Any]:
     """(jaxpr, its outputs' places, the state's structure)."""
     places: list[_Place] = []
     structures: list[Any] = []
 
     def init(*params: Any) -> list[Any]:
-        guard.armed = True
-        state = transformation.init(_Leaves(params, guard))
-        guard.armed = False
+        with _watching():
+            state = transformation.init(_Leaves(params))
         places.extend(_places(state))
         structures.append(jax.tree.structure(state))
         return jax.tree.leaves(state)
@@ -174,24 +186,19 @@ def _trace_init(transformation: Any, leaves: list[Any], guard: _Guard) -> tuple[
 
 
 def _trace_update(
-    transformation: Any, leaves: list[Any], state: list[_Place], structure: Any, guard: _Guard
+    transformation: Any, leaves: list[Any], state: list[_Place], structure: Any
 ) -> tuple[Any, list[_Place]]:
     """(jaxpr, its outputs' places) as a function of gradients, parameters, state and value."""
     places: list[_Place] = []
     count = len(leaves)
 
     def update(*flat: Any) -> list[Any]:
-        grads, params = _Leaves(flat[:count], guard), _Leaves(flat[count : 2 * count], guard)
-        guard.armed = True
-        result = transformation.update(
-            grads,
-            jax.tree.unflatten(structure, flat[2 * count : -1]),
-            params,
-            value=flat[-1],
-            grad=grads,
-            value_fn=_no_value,
-        )
-        guard.armed = False
+        grads, params = _Leaves(flat[:count]), _Leaves(flat[count : 2 * count])
+        before = jax.tree.unflatten(structure, flat[2 * count : -1])
+        with _watching():
+            result = transformation.update(
+                grads, before, params, value=flat[-1], grad=grads, value_fn=_no_value
+            )
         places.extend(_places(result))
         return jax.tree.leaves(result)
 

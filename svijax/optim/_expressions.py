@@ -10,15 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-ELEMENTWISE = frozenset(
-    (
-        "abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy "
-        "copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt imag integer_pow "
-        "is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter not or population_count pow "
-        "real reduce_precision rem round rsqrt select_n shift_left shift_right_arithmetic shift_right_logical "
-        "sign sin sinh sqrt square stop_gradient sub tan tanh xor"
-    ).split()
+_NAMES = (
+    "abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type "
+    "copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt imag "
+    "integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter not or "
+    "population_count pow real reduce_precision rem round rsqrt select_n shift_left "
+    "shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh "
+    "xor"
 )
+
+ELEMENTWISE = frozenset(_NAMES.split())
 """Primitives whose output entry i depends on entry i of each input, or on a scalar input."""
 
 _INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"})
@@ -30,7 +31,7 @@ class NotElementwise(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One array of a jaxpr: the number of its expression, and the one leaf that it depends on (None: on none)."""
+    """One array of a jaxpr: the number of its expression, and the one leaf it depends on (None: on none)."""
 
     expression: int
     leaf: int | None
@@ -47,7 +48,7 @@ class Expressions:
         return self._numbers.setdefault(expression, len(self._numbers))
 
     def evaluate(self, closed: ClosedJaxpr, inputs: list[Value], length: int | None) -> list[Value]:
-        """The values of the outputs. With ``length``, arrays of shape (length,) allow elementwise operations only.
+        """The values of the outputs. With ``length``, arrays of that length allow only elementwise operations.
 
         :raises NotElementwise: another operation on such an array, or one that mixes leaves.
         """

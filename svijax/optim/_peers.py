@@ -18,7 +18,7 @@ from ._cached import cached
 def Adam(
     step_size: Any, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformationExtraArgs:
-    """x ← x − η m̂ / (√v̂ + ε), with m and v the moving averages of g and g², corrected for their start at 0."""
+    """x ← x − η m̂ / (√v̂ + ε), m̂ and v̂ the moving averages of g and g² (less their start at 0)."""
     return optax.adam(step_size, b1=b1, b2=b2, eps=eps)
 
 
@@ -72,7 +72,7 @@ def Adagrad(step_size: Any, momentum: float = 0.9) -> optax.GradientTransformati
 
 @cached
 def Minimize(method: str = "BFGS", memory_size: int = 10) -> optax.GradientTransformationExtraArgs:
-    """L-BFGS with a zoom line search: x ← x − α H g, H from the last ``memory_size`` steps, α by Wolfe's conditions.
+    """L-BFGS, x ← x − α H g: H from the last ``memory_size`` steps, α from a zoom line search (Wolfe).
 
     For losses that are deterministic: point guides, or noise that is held fixed. One step of a fit is one
     iteration (in NumPyro the whole minimisation is one step).

@@ -23,8 +23,8 @@ def per_site(rules: Mapping[str, Any], default: Any = None) -> optax.GradientTra
 
     ``per_site({"w": optax.sgd(1e-2), "encoder*": 1e-4, "b_*": "freeze"}, default=1e-3)``
 
-    :param rules: by name or pattern (``*``, ``?``, ``[...]``): a rate or a schedule for Adam, "freeze" (or the
-        rate 0), or an optax transformation. A name goes before a pattern, and an earlier pattern before a later.
+    :param rules: by name or pattern (``*``, ``?``, ``[...]``): a rate or a schedule for Adam, "freeze" (or
+        the rate 0), or an optax transformation. Names go before patterns, earlier patterns before later ones.
     :param default: the same for parameters that no rule names; without it each must be named.
     :raises ArgumentError: a rule that is no option; or, at init, a parameter without a rule.
     :raises UnknownNameError: at init, a name or pattern that no parameter has.

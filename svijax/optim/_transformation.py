@@ -104,11 +104,14 @@ def _remedy(optim: Any) -> str:
     origin = (module if isinstance(optim, type) else type(optim).__module__).split(".")[0]
     name = getattr(optim, "__name__", type(optim).__name__)
     if origin == "numpyro":
-        return f"svijax.optim has NumPyro's names with the same arguments: svijax.optim.{name}(step_size), or use optax."
+        return (
+            f"svijax.optim has NumPyro's names: svijax.optim.{name}(step_size) if it is there, or use optax."
+        )
     if origin in ("torch", "pyro"):
-        return "svijax.optim has the names of Pyro's optimisers: svijax.optim.ClippedAdam(step_size), or use optax."
+        return "svijax.optim has Pyro's names too: svijax.optim.ClippedAdam(step_size), or use optax."
     if callable(optim) and module.split(".")[0] in ("optax", "svijax"):
-        return f"call it with its step size: {module.split('.')[0]}.{'optim.' if module.startswith('svijax') else ''}{name}(1e-2)."
+        room = "optax" if module.startswith("optax") else "svijax.optim"
+        return f"call it with its step size: {room}.{name}(1e-2)."
     if is_schedule(optim):
         return "a schedule belongs to an optimiser: optax.adam(schedule)."
     if isinstance(optim, np.ndarray | jax.Array):
