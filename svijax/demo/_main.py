@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from svijax.base import SvijaxError
+from svijax.plots import check_target
 
 from ._options import Options, parse
 from ._run_logistic import run_logistic
@@ -17,6 +18,8 @@ RUNS = {"eight_schools": run_schools, "logistic": run_logistic, "vae": run_vae}
 
 def run(options: Options) -> None:
     """Fit the model that the options name, and print what came out."""
+    if options.plot is not None:
+        check_target(options.plot)
     RUNS[options.model](options)
 
 

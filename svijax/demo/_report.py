@@ -9,6 +9,7 @@ import numpy as np
 
 from svijax.base import DataError, message
 from svijax.fitting import SVI, Status, SVIRunResult
+from svijax.guides import AutoDelta
 
 
 def heading(text: str) -> None:
@@ -48,7 +49,11 @@ def seconds(fit: SVIRunResult) -> str:
     return f"time: {fit.timings.compile_seconds:.1f} s to compile, then {speed:,.0f} steps per second"
 
 
-def final_elbo(svi: SVI, fit: SVIRunResult, *args: Any) -> str:
-    """The ELBO of the last state, from fresh draws, with its standard error."""
+def quality(svi: SVI, fit: SVIRunResult, *args: Any, bound: str = "") -> str:
+    """The ELBO of the last state from fresh draws, with its standard error, and what k-hat says."""
     loss, error = svi.estimate(fit.state, *args, num_particles=4096)
-    return f"{-loss:.3f} ± {error:.3f} nats"
+    if isinstance(svi.guide, AutoDelta):
+        return (
+            f"log density at the posterior mode: {-loss:.3f} (a point has no spread, so no ELBO and no k-hat)"
+        )
+    return f"ELBO: {-loss:.3f} ± {error:.3f} nats{bound}\nk-hat: {fit.posterior.khat()}"

@@ -10,12 +10,13 @@ import optax
 
 from svijax.fitting import SVI
 from svijax.objectives import Trace_ELBO
+from svijax.plots import Interval, draw_intervals, draw_losses, new_figure, save
 
 from ._data import breast_cancer
 from ._logistic import held_out, logistic_regression
 from ._marginal import Marginal, of_draws
 from ._options import Options, make_guide
-from ._report import best_chain, final_elbo, heading, seconds, table
+from ._report import best_chain, heading, quality, seconds, table
 
 DRAWS = 10_000
 SHOWN = 10
@@ -47,7 +48,7 @@ def run_logistic(options: Options) -> None:
     print(table(["weight", "mean", "sd", "5 %", "95 %"], [[name, *m.cells] for name, m in found.items()]))
     print()
     print(f"held out: accuracy {scores.accuracy:.1%}, log score {scores.log_score:.3f} nats a row")
-    print(f"ELBO: {final_elbo(svi, fit, *train)}")
+    print(quality(svi, fit, *train))
     print(seconds(fits))
     if options.plot:
         draw(options.plot, fits.losses, strongest(draws["weights"], data.columns, len(data.columns)))
@@ -62,11 +63,9 @@ def strongest(weights: Any, columns: tuple[str, ...], count: int = SHOWN) -> dic
 
 def draw(path: str, losses: Any, found: dict[str, Marginal]) -> None:
     """Losses, and the intervals of all weights."""
-    from svijax import plots
-
-    figure, (left, right) = plots.new_figure(10, 6.5, ratios=(1, 1.25))
-    plots.draw_losses(left, losses)
-    rows = [plots.Interval(name, m.mean, m.low, m.high) for name, m in found.items()]
-    plots.draw_intervals(right, rows, xlabel="weight: posterior mean and 90 % interval")
+    figure, (left, right) = new_figure(10, 6.5, ratios=(1, 1.25))
+    draw_losses(left, losses)
+    rows = [Interval(name, m.mean, m.low, m.high) for name, m in found.items()]
+    draw_intervals(right, rows, xlabel="weight: posterior mean and 90 % interval")
     figure.suptitle("Breast cancer: logistic regression", fontsize=12)
-    print(f"picture: {plots.save(figure, path)}")
+    print(f"picture: {save(figure, path)}")

@@ -10,6 +10,7 @@ import optax
 
 from svijax.fitting import SVI, SVIRunResult
 from svijax.objectives import Trace_ELBO
+from svijax.plots import Interval, draw_intervals, draw_losses, new_figure, save
 from svijax.posterior import Predictive
 
 from ._eight_schools import (
@@ -21,7 +22,7 @@ from ._eight_schools import (
 )
 from ._marginal import Marginal, of_draws
 from ._options import Options, make_guide
-from ._report import best_chain, final_elbo, heading, seconds, table
+from ._report import best_chain, heading, quality, seconds, table
 
 DRAWS = 20_000
 
@@ -44,7 +45,7 @@ def run_schools(options: Options) -> None:
     rows = [[name, *found[name].cells, "", *exact.marginals[name].cells] for name in found]
     print(table(["site", *columns, "|", *(f"exact {c}" if c == "mean" else c for c in columns)], rows))
     print()
-    print(f"ELBO: {final_elbo(svi, fit, *data)} (log evidence, its bound: {exact.log_evidence:.4f})")
+    print(quality(svi, fit, *data, bound=f" (log evidence, its bound: {exact.log_evidence:.4f})"))
     print(seconds(fits))
     if options.plot:
         draw(options.plot, fits, found, exact.marginals, exact.log_evidence)
@@ -67,13 +68,9 @@ def draw(
     log_evidence: float,
 ) -> None:
     """Losses, and intervals beside the exact ones."""
-    from svijax import plots
-
-    figure, (left, right) = plots.new_figure(10, 4.6, ratios=(1, 1.25))
-    plots.draw_losses(left, fits.losses, bound=-log_evidence, bound_label="−log evidence")
-    both = [
-        [plots.Interval(name, m.mean, m.low, m.high) for name, m in part.items()] for part in (found, exact)
-    ]
-    plots.draw_intervals(right, *both, xlabel="posterior mean and 90 % interval")
+    figure, (left, right) = new_figure(10, 4.6, ratios=(1, 1.25))
+    draw_losses(left, fits.losses, bound=-log_evidence, bound_label="−log evidence")
+    both = [[Interval(name, m.mean, m.low, m.high) for name, m in part.items()] for part in (found, exact)]
+    draw_intervals(right, *both, xlabel="posterior mean and 90 % interval")
     figure.suptitle("Eight schools", fontsize=12)
-    print(f"picture: {plots.save(figure, path)}")
+    print(f"picture: {save(figure, path)}")

@@ -10,6 +10,7 @@ import optax
 
 from svijax.fitting import SVI, SVIRunResult
 from svijax.objectives import Trace_ELBO
+from svijax.plots import draw_images, new_figure, save
 
 from ._data import Images, digits, mnist
 from ._options import Options
@@ -74,15 +75,13 @@ def describe_new(vae: VAE, fit: SVIRunResult, images: Images, key: jax.Array) ->
 
 def draw(path: str, vae: VAE, fit: SVIRunResult, images: Images, key: jax.Array) -> None:
     """Images held out above their reconstructions, and images drawn from the prior."""
-    from svijax import plots
-
     columns = 10
     new = images.test[: columns * 3]
     mean = np.asarray(reconstructions(vae, fit.params, new, key))
     pairs = np.concatenate(
         [np.concatenate([new[i : i + columns], mean[i : i + columns]]) for i in range(0, len(new), columns)]
     )
-    figure, (left, right) = plots.new_figure(10, 3.8, ratios=(1, 1))
-    plots.draw_images(left, pairs, columns, "held out (odd rows) and reconstructed (even rows)")
-    plots.draw_images(right, prior_draws(vae, fit.params, columns * 6, key), columns, "drawn from the prior")
-    print(f"picture: {plots.save(figure, path)}")
+    figure, (left, right) = new_figure(10, 3.8, ratios=(1, 1))
+    draw_images(left, pairs, columns, "held out (odd rows) and reconstructed (even rows)")
+    draw_images(right, prior_draws(vae, fit.params, columns * 6, key), columns, "drawn from the prior")
+    print(f"picture: {save(figure, path)}")

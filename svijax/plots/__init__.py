@@ -1,5 +1,6 @@
 """Pictures of fits, with matplotlib: nothing here knows what it draws."""
 
+from ._figure import check_target as check_target
 from ._figure import new_figure as new_figure
 from ._figure import save as save
 from ._images import draw_images as draw_images

@@ -21,30 +21,52 @@ def new_figure(
 
     :raises ArgumentError: matplotlib is not installed.
     """
-    try:
-        module = import_module("matplotlib.figure")
-    except ImportError as error:
-        raise ArgumentError(
-            message("drawing needs matplotlib, which is not installed.", fix="pip install 'svijax[examples]'")
-        ) from error
-    figure = module.Figure(figsize=(width, height), dpi=130, layout="constrained")
+    figure = _figure_class()(figsize=(width, height), dpi=130, layout="constrained")
     axes = figure.subplots(rows, len(ratios), squeeze=False, gridspec_kw={"width_ratios": list(ratios)})
     return figure, list(axes.ravel())
 
 
-def save(figure: Any, path: str | Path) -> Path:
-    """Write the figure to a file in the format that the name ends with.
+def check_target(path: str | Path) -> Path:
+    """The path, if a figure can be saved there: to be asked before the work that it will show.
 
-    :raises ArgumentError: the folder is missing, or the format unknown.
+    :raises ArgumentError: matplotlib or the folder is missing, or the name ends with no format of pictures.
     """
-    target = Path(path)
+    target = Path(path).expanduser()
+    formats = _figure_class()().canvas.get_supported_filetypes()
+    if target.suffix[1:].lower() not in formats:
+        raise ArgumentError(
+            message(
+                f"{target} does not end with a format of pictures.",
+                expected=", ".join(f".{name}" for name in sorted(formats)),
+                fix=f"write {target.stem}.png.",
+            )
+        )
+    if not target.parent.is_dir():
+        raise ArgumentError(f"{target}: the folder {target.parent} does not exist; make it first.")
+    return target
+
+
+def save(figure: Any, path: str | Path) -> Path:
+    """Write the figure to a file, in the format that its name ends with.
+
+    :raises ArgumentError: see ``check_target``; or the file cannot be written.
+    """
+    target = check_target(path)
     try:
         figure.savefig(target, facecolor="white")
-    except (OSError, ValueError) as error:
-        raise ArgumentError(
-            message(f"the picture cannot be written to {target}: {error}", fix="give a name like out.png.")
-        ) from error
+    except OSError as error:
+        raise ArgumentError(f"{target} cannot be written: {error}") from error
     return target
+
+
+def _figure_class() -> Any:
+    # The class itself, not pyplot: no window, no backend chosen, nothing global.
+    try:
+        return import_module("matplotlib.figure").Figure
+    except ImportError as error:
+        raise ArgumentError(
+            message("drawing needs matplotlib, which is not installed.", fix="pip install 'svijax[examples]'")
+        ) from error
 
 
 def bare(ax: Any) -> None:
