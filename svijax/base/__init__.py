@@ -45,3 +45,5 @@ from ._captured import captured as captured
 from ._table import clear_caches as clear_caches
 from ._table import compiled as compiled
 from ._numerics import log1p_square as log1p_square
+from ._numerics import log_beta as log_beta
+from ._numerics import stirling_error as stirling_error

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betainc, betaln, digamma, gammaln
+from jax.scipy.special import betainc, digamma, gammaln
 
-from svijax.base import array_module, open_unit, xlog1py, xlogy
+from svijax.base import array_module, log_beta, open_unit, xlog1py, xlogy
 from svijax.transforms import constraints
 
 from ._distribution import Distribution
@@ -43,7 +43,7 @@ class Beta(Distribution):
         inside = (value >= 0) & (value <= 1)
         x = jnp.where(inside, value, 0.5)
         a, b = self.concentration1, self.concentration0
-        log_prob = xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b)
+        log_prob = xlogy(a - 1, x) + xlog1py(b - 1, -x) - log_beta(a, b)
         return jnp.where(inside, log_prob, -jnp.inf)
 
     @property
@@ -61,7 +61,7 @@ class Beta(Distribution):
     def entropy(self) -> Any:
         a, b = self.concentration1, self.concentration0
         digammas = (a - 1) * digamma(a) + (b - 1) * digamma(b) - (a + b - 2) * digamma(a + b)
-        return betaln(a, b) - digammas
+        return log_beta(a, b) - digammas
 
 
 class Dirichlet(Distribution):

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betainc, betaln
+from jax.scipy.special import betainc
 
-from svijax.base import is_concrete, xlog1py, xlogy
+from svijax.base import is_concrete, log_beta, xlog1py, xlogy
 from svijax.transforms import Constraint, constraints
 
 from ._distribution import Distribution
@@ -70,7 +70,7 @@ class Binomial(Distribution):
         inside = (value >= 0) & (value <= self.total_count)
         n = as_float(self.total_count, self._float)
         k = jnp.where(inside, as_float(value, self._float), 0.0)
-        log_choose = -jnp.log1p(n) - betaln(n - k + 1, k + 1)
+        log_choose = -jnp.log1p(n) - log_beta(n - k + 1, k + 1)
         if self._logits is None:
             log_powers = xlogy(k, self._probs) + xlog1py(n - k, -self._probs)
         else:

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betainc, betaln, digamma
+from jax.scipy.special import betainc, digamma
 
-from svijax.base import log1p_square
+from svijax.base import log1p_square, log_beta
 from svijax.transforms import constraints
 
 from ._distribution import Distribution
@@ -49,7 +49,7 @@ class StudentT(Distribution):
     def log_prob(self, value: Any) -> Any:
         df = self.df
         z = (value - self.loc) / (self.scale * jnp.sqrt(df))
-        log_norm = jnp.log(self.scale) + 0.5 * jnp.log(df) + betaln(0.5 * df, 0.5 * jnp.ones_like(df))
+        log_norm = jnp.log(self.scale) + 0.5 * jnp.log(df) + log_beta(0.5 * df, 0.5)
         return -0.5 * (df + 1) * log1p_square(z) - log_norm
 
     @property
@@ -73,4 +73,4 @@ class StudentT(Distribution):
     def entropy(self) -> Any:
         df = self.df
         digammas = 0.5 * (df + 1) * (digamma(0.5 * (df + 1)) - digamma(0.5 * df))
-        return digammas + 0.5 * jnp.log(df) + betaln(0.5 * df, 0.5 * jnp.ones_like(df)) + jnp.log(self.scale)
+        return digammas + 0.5 * jnp.log(df) + log_beta(0.5 * df, 0.5) + jnp.log(self.scale)

@@ -65,7 +65,8 @@ class Record:
         if type(self) is not type(other):
             return NotImplemented
         mine, theirs = jax.tree.leaves(self), jax.tree.leaves(other)
-        same_structure = bool(jax.tree.structure(self) == jax.tree.structure(other))
+        tree: Any = jax.tree.structure(self)
+        same_structure = bool(tree == jax.tree.structure(other))
         return same_structure and all(map(_same_leaf, mine, theirs))
 
     def __hash__(self) -> int:

@@ -72,17 +72,17 @@ def _end_in(a: tuple[Any, bool], b: tuple[Any, bool], sign: int) -> bool | None:
     if x is not y and not (is_concrete(x) and is_concrete(y)):
         return None
     if x is not y:
-        inside, beyond = _compare(sign * np.asarray(x), sign * np.asarray(y))
-        if inside or beyond:
-            return inside
+        low, high = sign * np.asarray(x), sign * np.asarray(y)
+        if low.shape != high.shape and low.ndim and high.ndim:
+            # Batches of unlike shape: hold the extremes against each other.
+            if low.min() < high.max() and not low.max() < high.min():
+                return None
+            low, high = low.min(), high.max()
+        if np.any(low < high):
+            return False
+        if np.all(low > high):
+            return True
     return True if y_closed or not x_closed else None
-
-
-def _compare(a: np.ndarray, b: np.ndarray) -> tuple[bool, bool]:
-    """Whether all of a > b, and whether any of a < b; over batches of unlike shape, of all pairs."""
-    if a.shape == b.shape or a.ndim == 0 or b.ndim == 0:
-        return bool(np.all(a > b)), bool(np.any(a < b))
-    return bool(a.min() > b.max()), bool(a.max() < b.min())
 
 
 def _lowest(a: Range) -> tuple[Any, bool]:
