@@ -89,12 +89,12 @@ def open_unit(x: Any) -> jax.Array:
     """x kept strictly inside (0, 1): at least the smallest normal number, at most 1 - eps."""
     info = jnp.finfo(x.dtype)
     # 1 - eps and not 1 - eps / 2: then low + (high - low) * x cannot be rounded above high.
-    return jnp.clip(x, info.tiny, 1.0 - info.eps)
+    return jnp.clip(x, float(info.tiny), 1.0 - float(info.eps))
 
 
 def log1p_square(z: Any) -> jax.Array:
     """log(1 + z^2), finite where z^2 overflows."""
-    far = jnp.abs(z) > 1e9
+    far = jnp.abs(z) > float(jnp.finfo(jnp.result_type(z)).max) ** 0.4
     near = jnp.where(far, 1.0, z)
     return jnp.where(far, 2.0 * jnp.log(jnp.where(far, jnp.abs(z), 1.0)), jnp.log1p(near * near))
 

@@ -12,7 +12,7 @@ import numpy as np
 from svijax.base import ArgumentError, NoiseSpec, ShapeError, as_key, broadcast, draw_noise, message
 from svijax.transforms import Constraint, Record, constraints
 
-from ._parameters import check, parameters, promote, to_common_batch
+from ._parameters import check, check_axes, parameters, promote, to_common_batch
 
 
 class Distribution(Record):
@@ -49,10 +49,12 @@ class Distribution(Record):
         """Set the parameters: promoted, checked, broadcast. None is a parameter that is not given."""
         owner = type(self).__name__
         arrays = promote(params, self._keep_dtype)
+        event_dims = {name: self._event_dim_of(name) for name in arrays}
+        check_axes(owner, arrays, event_dims)
         if validate_args is not False:
             for name, value in arrays.items():
                 check(owner, name, value, self._constraint_of(name))
-        arrays = to_common_batch(owner, arrays, {name: self._event_dim_of(name) for name in arrays})
+        arrays = to_common_batch(owner, arrays, event_dims)
         self._assign(**{name: arrays.get(name) for name in params})
         if validate_args is not False:
             for name, constraint in self._joint_constraints().items():

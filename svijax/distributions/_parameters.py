@@ -48,17 +48,21 @@ def _own_dtype(value: Any) -> Any:
     return jnp.result_type(value)
 
 
-def to_common_batch(owner: str, arrays: Mapping[str, Any], event_dims: Mapping[str, int]) -> dict[str, Any]:
-    """Parameters broadcast against each other, but for the event axes of each."""
-    shapes = {name: np.shape(value) for name, value in arrays.items()}
-    for name, shape in shapes.items():
-        if len(shape) < event_dims[name]:
+def check_axes(owner: str, arrays: Mapping[str, Any], event_dims: Mapping[str, int]) -> None:
+    """Raise ``ShapeError`` where a parameter has fewer axes than one of its values."""
+    for name, value in arrays.items():
+        if np.ndim(value) < event_dims[name]:
             raise ShapeError(
                 message(
                     f"{owner}: parameter {name.lstrip('_')!r} needs at least {event_dims[name]} axes.",
-                    got=f"shape {shape}",
+                    got=f"shape {np.shape(value)}",
                 )
             )
+
+
+def to_common_batch(owner: str, arrays: Mapping[str, Any], event_dims: Mapping[str, int]) -> dict[str, Any]:
+    """Parameters broadcast against each other, but for the event axes of each."""
+    shapes = {name: np.shape(value) for name, value in arrays.items()}
     cuts = {name: len(shape) - event_dims[name] for name, shape in shapes.items()}
     try:
         batch = np.broadcast_shapes(*(shape[: cuts[name]] for name, shape in shapes.items()))

@@ -42,8 +42,8 @@ class StudentT(Distribution):
         # normal / sqrt(chi^2 / df), by the logarithm of the chi^2, which stays finite for small df.
         half = 0.5 * self.df
         log_ratio = log_gamma_draw(key_gamma, half, shape) - jnp.log(half)
-        # Small df reach beyond the largest number; there the draw stays finite.
-        widest = 0.95 * float(np.log(jnp.finfo(self.dtype).max))
+        # Small df reach beyond the largest number; there the draw and its derivatives stay finite.
+        widest = 0.7 * float(np.log(jnp.finfo(self.dtype).max))
         return self.loc + self.scale * normal * jnp.exp(jnp.minimum(-0.5 * log_ratio, widest))
 
     def log_prob(self, value: Any) -> Any:

@@ -56,7 +56,9 @@ SCALAR = {
         lambda loc, scale: stats.lognorm(scale, scale=np.exp(loc)),
         "scale",
     ),
-    "half_normal": DistCase(dist.HalfNormal, {"scale": 2.0}, lambda scale: stats.halfnorm(scale=scale), "scale"),
+    "half_normal": DistCase(
+        dist.HalfNormal, {"scale": 2.0}, lambda scale: stats.halfnorm(scale=scale), "scale"
+    ),
     "cauchy": DistCase(dist.Cauchy, {"loc": 1.0, "scale": 2.0}, stats.cauchy, "scale"),
     "half_cauchy": DistCase(
         dist.HalfCauchy, {"scale": 2.0}, lambda scale: stats.halfcauchy(scale=scale), "scale"
@@ -65,7 +67,9 @@ SCALAR = {
     "uniform": DistCase(
         dist.Uniform, {"low": -1.0, "high": 3.0}, lambda low, high: stats.uniform(low, high - low), "high"
     ),
-    "exponential": DistCase(dist.Exponential, {"rate": 2.5}, lambda rate: stats.expon(scale=1 / rate), "rate"),
+    "exponential": DistCase(
+        dist.Exponential, {"rate": 2.5}, lambda rate: stats.expon(scale=1 / rate), "rate"
+    ),
     "gamma": DistCase(
         dist.Gamma,
         {"concentration": 2.5, "rate": 3.0},
@@ -92,7 +96,9 @@ SCALAR = {
     ),
 }
 DISCRETE = {
-    "bernoulli": DistCase(dist.Bernoulli, {"probs": 0.3}, lambda probs: stats.bernoulli(probs), discrete=True),
+    "bernoulli": DistCase(
+        dist.Bernoulli, {"probs": 0.3}, lambda probs: stats.bernoulli(probs), discrete=True
+    ),
     "bernoulli_logits": DistCase(
         dist.Bernoulli,
         {"logits": 1.3},
@@ -156,8 +162,6 @@ CASES = SCALAR | DISCRETE | VECTOR
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 every_scalar = pytest.mark.parametrize("case", SCALAR.values(), ids=SCALAR)
 every_discrete = pytest.mark.parametrize("case", DISCRETE.values(), ids=DISCRETE)
-every_continuous = pytest.mark.parametrize(
-    "case", (SCALAR | VECTOR).values(), ids=SCALAR | VECTOR
-)
+every_continuous = pytest.mark.parametrize("case", (SCALAR | VECTOR).values(), ids=SCALAR | VECTOR)
 NOISY = {name: case for name, case in (SCALAR | VECTOR).items() if case.make().noise_spec is not None}
 every_noisy = pytest.mark.parametrize("case", NOISY.values(), ids=NOISY)

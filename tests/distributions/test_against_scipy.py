@@ -184,7 +184,9 @@ def test_the_density_in_terms_of_the_noise(case: DistCase, double: None, getkey:
 def test_multivariate_normal_with_batches_on_every_side(
     batch: tuple[int, ...], double: None, getkey: Any
 ) -> None:
-    tril = np.array([[1.0, 0.0], [0.3, 2.0]]) * (1 + np.arange(np.prod(batch)).reshape(batch))[..., None, None]
+    tril = (
+        np.array([[1.0, 0.0], [0.3, 2.0]]) * (1 + np.arange(np.prod(batch)).reshape(batch))[..., None, None]
+    )
     loc = np.arange(2 * int(np.prod(batch)), dtype=float).reshape((*batch, 2))
     d = dist.MultivariateNormal(loc, scale_tril=tril)
     for sample_shape in ((), (4,)):

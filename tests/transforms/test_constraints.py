@@ -53,9 +53,7 @@ CASES = [
     ),
     ConstraintCase(C.multinomial(4), [[1, 3], [0, 4]], [[1, 2], [-1, 5]], "multinomial(upper=4)", (3,)),
     ConstraintCase(C.lower_cholesky, [EYE, LOW], [-EYE, LOW.T], "lower_cholesky", (3, 3)),
-    ConstraintCase(
-        C.scaled_unit_lower_cholesky, [EYE, LOW], [-EYE], "scaled_unit_lower_cholesky", (3, 3)
-    ),
+    ConstraintCase(C.scaled_unit_lower_cholesky, [EYE, LOW], [-EYE], "scaled_unit_lower_cholesky", (3, 3)),
     ConstraintCase(C.softplus_lower_cholesky, [EYE, LOW], [-EYE], "softplus_lower_cholesky", (3, 3)),
     ConstraintCase(
         C.positive_definite, [EYE, PD], [LOW, -EYE, EYE * np.nan, PD - 3 * EYE], "positive_definite", (3, 3)
