@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from svijax.base import ArgumentError, ModelError, ShapeError, message
 
@@ -21,8 +22,13 @@ class plate:
     ``size`` elements; with ``subsample_size`` = B < size, B of them are drawn without replacement and every
     log density inside is scaled by size / B. ``with plate(...) as indices`` gives their indices.
 
+    One name is one set of elements, in model and guide and wherever it is entered: element i of a site may
+    depend on element i of the plate's other sites, and on what lies outside it, but on no other element.
+    Gradients rely on it. Sites that read all elements of a plate stand outside it, or in a plate of another name.
+
+    :param subsample_size: how many elements are in play; all if not given.
     :param dim: a negative dim of the batch shape; the next free one from the right if not given.
-    :raises ArgumentError: sizes below 1, or a dim that is not negative.
+    :raises ArgumentError: sizes that are no ints or below 1, or a dim that is not negative.
     """
 
     def __init__(
@@ -36,26 +42,35 @@ class plate:
         site = perform(PlateIndices(name=name, size=int(size), subsample_size=int(count)))
         self.indices = site.value
         # A handler may have put in other rows, so the count is that of the indices.
-        self.subsample_size = int(jnp.shape(site.value)[0])
+        self.subsample_size = _count(site.value, name)
+        self._given = not site.whole
 
     def __enter__(self) -> Any:
         stack = current_stack()
         taken = {h.frame.dim: h.frame for h in stack if isinstance(h, _InPlate)}
-        dim = self.dim
-        if dim is None:
-            dim = next(-d for d in range(1, len(taken) + 2) if -d not in taken)
+        free = next(-d for d in range(1, len(taken) + 2) if -d not in taken)
+        dim = free if self.dim is None else self.dim
+        if any(frame.name == self.name for frame in taken.values()):
+            raise ModelError(
+                message(
+                    f"{where()} plate {self.name!r} is entered inside itself.",
+                    plates=taken.values(),
+                    fix="give the inner plate another name.",
+                )
+            )
         if dim in taken:
-            free = next(-d for d in range(1, len(taken) + 2) if -d not in taken)
             raise ModelError(
                 message(
                     f"{where()} plate {self.name!r}: dim {dim} is taken by an enclosing plate.",
                     plates=taken.values(),
+                    expected="one plate per dim",
+                    got=f"dim={dim}",
                     fix=f"leave dim out, or use dim={free}.",
                 )
             )
-        if any(frame.name == self.name for frame in taken.values()):
-            raise ModelError(f"{where()} plate {self.name!r} is entered inside itself.")
-        _InPlate(Frame(self.name, self.size, self.subsample_size, dim, self.indices)).__enter__()
+        _InPlate(
+            Frame(self.name, self.size, self.subsample_size, dim, self.indices, self._given)
+        ).__enter__()
         return self.indices
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
@@ -65,6 +80,8 @@ class plate:
 
 class _InPlate(Handler):
     """Marks, expands and scales the sites inside a plate, and gathers full-size parameters and data."""
+
+    is_plate = True
 
     def __init__(self, frame: Frame) -> None:
         super().__init__()
@@ -85,31 +102,41 @@ class _InPlate(Handler):
             case Param():
                 return site.having(plates=(frame, *site.plates))
             case Subsample():
-                return site.having(value=_gather(site.value, frame, site.event_dim, "data"))
+                return site.having(value=_gather(site.value, frame, site.event_dim, "the data"))
         return site
 
     def post(self, site: Site) -> Site:
         if isinstance(site, Param) and site.event_dim is not None and site.value is not None:
-            dims = site.event_dim
+            dims, what = site.event_dim, f"param {site.name!r}"
             return site.having(
-                value=jax.tree.map(
-                    lambda x: _gather(x, self.frame, dims, f"param {site.name!r}"), site.value
-                )
+                value=jax.tree.map(lambda x: _gather(x, self.frame, dims, what, table=True), site.value)
             )
         return site
 
 
 @contextmanager
 def plate_stack(prefix: str, sizes: Sequence[int], rightmost_dim: int = -1) -> Iterator[None]:
-    """Plates ``{prefix}_0`` ... over a shape, the last of them at ``rightmost_dim``."""
+    """Plates over a shape: ``{prefix}_0`` of the last size at ``rightmost_dim``, ``{prefix}_1`` left of it, ..."""
     with ExitStack() as stack:
         for i, size in enumerate(reversed(tuple(sizes))):
             stack.enter_context(plate(f"{prefix}_{i}", size, dim=rightmost_dim - i))
         yield
 
 
+def _count(indices: Any, name: str) -> int:
+    if jnp.ndim(indices) != 1:
+        raise ShapeError(
+            message(
+                f"{where()} plate {name!r}: its indices, which a handler put in, are no vector.",
+                expected="shape (number of rows,)",
+                got=jnp.shape(indices),
+            )
+        )
+    return int(jnp.shape(indices)[0])
+
+
 def _check_sizes(name: str, size: int, subsample_size: int | None, dim: int | None) -> None:
-    for label, number in (("size", size), ("subsample_size", subsample_size)):
+    for label, number in (("size", size), ("subsample_size", subsample_size), ("dim", dim)):
         if isinstance(number, jax.core.Tracer):
             raise ArgumentError(
                 message(
@@ -118,20 +145,36 @@ def _check_sizes(name: str, size: int, subsample_size: int | None, dim: int | No
                     fix="take it from a shape (X.shape[0]), or pass it to the model as a Python int.",
                 )
             )
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | np.integer)):
+            raise ArgumentError(
+                message(
+                    f"{where()} plate {name!r}: {label} must be an int.",
+                    got=f"{number!r}, a {type(number).__name__}",
+                    fix="take it from a shape (X.shape[0]).",
+                )
+            )
     if size < 1 or (subsample_size is not None and not 1 <= subsample_size <= size):
         raise ArgumentError(
             message(
                 f"{where()} plate {name!r}: the sizes do not fit.",
                 expected="1 <= subsample_size <= size",
                 got=f"size {size}, subsample_size {subsample_size}",
+                fix="leave subsample_size out to use every element.",
             )
         )
     if dim is not None and dim >= 0:
-        raise ArgumentError(f"{where()} plate {name!r}: dim counts from the right, so it is negative; got {dim}.")
+        raise ArgumentError(
+            message(
+                f"{where()} plate {name!r}: dim counts from the right of the batch shape.",
+                expected="a negative dim, -1 for the last",
+                got=dim,
+                fix="leave dim out for the next free one.",
+            )
+        )
 
 
 def _scaled(scale: Any, frame: Frame) -> Any:
-    if not frame.subsampled:
+    if frame.subsample_size == frame.size:
         return scale
     ratio = frame.size / frame.subsample_size
     return ratio if scale is None else scale * ratio
@@ -174,25 +217,26 @@ def _target_shape(site: Sample | Factor, shape: tuple[int, ...], frame: Frame) -
 
 def _plate_remedy(frame: Frame, found: int) -> str:
     if frame.subsampled and found == frame.size:
-        return f"take the rows in play: svijax.subsample(data, event_dim=...) or data[indices] inside the plate."
+        return "take the rows in play: svijax.subsample(data, event_dim=...) or data[indices] inside the plate."
     return f"write svijax.plate({frame.name!r}, {found}), or move dims of one element out with .to_event()."
 
 
-def _gather(x: Any, frame: Frame, event_dim: int, what: str) -> Any:
+def _gather(x: Any, frame: Frame, event_dim: int, what: str, table: bool = False) -> Any:
+    """The rows of ``x`` in play. Data may have been gathered before; a ``table`` of parameters may not."""
     axis = frame.dim - event_dim
     shape = jnp.shape(x)
     if -axis > len(shape) or shape[axis] == 1:
         return x
     if shape[axis] == frame.size:
         return jnp.take(x, frame.indices, axis=axis) if frame.subsampled else x
-    if shape[axis] == frame.subsample_size:
+    if shape[axis] == frame.subsample_size and not table:
         return x
     raise ShapeError(
         message(
             f"{where()} plate {frame.name!r}: {what} has another length than the plate.",
             plates=(frame,),
-            expected=f"{frame.size} or {frame.subsample_size} at dim {axis}",
+            expected=f"{frame.size} at dim {axis}" + ("" if table else f", or {frame.subsample_size}"),
             got=shape,
-            fix=f"write svijax.plate({frame.name!r}, {shape[axis]}, ...), or mend event_dim={event_dim}.",
+            fix=f"give it one entry per element of the plate, or mend event_dim={event_dim}.",
         )
     )

@@ -23,7 +23,9 @@ from ._sites import (
     ParamGroup,
     Sample,
     Subsample,
+    as_value,
     check_distribution,
+    makes_value,
 )
 from ._stack import current_stack, perform, where
 
@@ -41,53 +43,50 @@ def sample(
 
     :param fn: a distribution; inside plates it is expanded to their shape.
     :param obs: the observed value, of exactly the site's shape; None for a latent.
+    :param rng_key: a key for this draw; without one the enclosing ``seed`` gives it.
+    :param sample_shape: independent draws, along axes in front of the batch shape.
+    :param infer: options for inference; ``{"is_auxiliary": True}`` for a variable that only the guide has.
     :param obs_mask: boolean over the batch shape. Entries where it is False are latent, under the name
-        ``{name}_unobserved``; ``{name}`` is then the completed value.
+        ``{name}_unobserved``; ``{name}`` is then the completed value. Without ``obs`` all of it is latent.
     :raises ShapeError: the value has not the shape of the site.
     :raises MissingKeyError: a draw is needed and no handler gives a key.
     """
     check_distribution(name, fn, where())
-    if obs_mask is not None and obs is not None:
-        return _sample_partly_observed(name, fn, obs, obs_mask, rng_key, infer)
     site = Sample(
         name=name,
         fn=fn,
-        value=None if obs is None else _as_array(obs),
+        value=None if obs is None else as_value(obs),
         observed=obs is not None,
         key=_given(rng_key),
         sample_shape=tuple(sample_shape),
         infer=dict(infer or {}),
     )
+    if obs_mask is not None and obs is not None:
+        return _partly_observed(site, obs_mask)
     return perform(site).value
 
 
-def _sample_partly_observed(
-    name: str, fn: Any, obs: Any, obs_mask: Any, rng_key: jax.Array | None, infer: Mapping[str, Any] | None
-) -> Any:
+def _partly_observed(site: Sample, obs_mask: Any) -> Any:
     # Where an entry is observed its latent twin does not exist: the mask holds for model and guide alike,
     # else the guide's entropy at such entries would be free and the bound would rise above the evidence.
-    mask = _as_array(obs_mask)
+    mask = as_value(obs_mask)
     if mask.dtype != bool:
         raise ModelError(
-            message(f"{where()} site {name!r}: obs_mask must be boolean.", expected="bool", got=mask.dtype)
+            message(
+                f"{where()} site {site.name!r}: obs_mask must be boolean.",
+                expected="bool",
+                got=mask.dtype,
+                fix="pass obs_mask.astype(bool): True where the entry is observed.",
+            )
         )
-    options = dict(infer or {})
-    seen = perform(
-        Sample(name=f"{name}_observed", fn=fn, value=_as_array(obs), observed=True, mask=mask, infer=options)
-    )
+    seen = perform(site.having(name=f"{site.name}_observed", mask=mask))
     unseen = perform(
-        Sample(
-            name=f"{name}_unobserved",
-            fn=fn,
-            mask=~mask,
-            shared_mask=True,
-            key=_given(rng_key),
-            infer=options,
+        site.having(
+            name=f"{site.name}_unobserved", value=None, observed=False, mask=~mask, shared_mask=True
         )
     )
-    event_dim = len(fn.event_shape)
-    full = jnp.reshape(mask, (*mask.shape, *(1,) * event_dim))
-    return deterministic(name, jnp.where(full, seen.value, unseen.value))
+    full = jnp.reshape(mask, (*mask.shape, *(1,) * len(site.fn.event_shape)))
+    return deterministic(site.name, jnp.where(full, seen.value, unseen.value))
 
 
 def param(
@@ -103,10 +102,11 @@ def param(
     :param init_value: the starting value, or a function of a key that makes it; None if another statement
         of the same name, or ``init_params``, gives it.
     :param constraint: one constraint for every leaf.
+    :param rng_key: a key for ``init_value``; without one the enclosing ``seed`` gives it.
     :param event_dim: inside subsampled plates: how many dims on the right belong to one element. The
         parameter then has the plates' full size, and the elements in play are gathered.
     """
-    init = init_value if init_value is None or callable(init_value) else jax.tree.map(_as_array, init_value)
+    init = init_value if makes_value(init_value) else jax.tree.map(as_value, init_value)
     site = Param(name=name, init=init, constraint=constraint, event_dim=event_dim, key=_given(rng_key))
     return perform(site).value
 
@@ -124,7 +124,7 @@ def deterministic(name: str, value: Any) -> Any:
 
 def factor(name: str, log_factor: Any) -> None:
     """Add ``log_factor`` to the log density of the program: in a guide it counts as part of log q."""
-    perform(Factor(name=name, value=_as_array(log_factor)))
+    perform(Factor(name=name, value=as_value(log_factor)))
 
 
 def mutable(name: str, init_value: Any = None) -> Any:
@@ -166,18 +166,3 @@ def subsample(data: Any, event_dim: int = 0) -> Any:
 
 def _given(key: jax.Array | None) -> LazyKey | None:
     return None if key is None else lambda: as_key(key)
-
-
-def _as_array(x: Any) -> Any:
-    """numpy stays numpy: nothing runs on a device because a program was stated."""
-    if isinstance(x, jax.Array | np.ndarray):
-        return x
-    if hasattr(x, "dtype") and hasattr(x, "shape"):
-        return x
-    return np.asarray(x, dtype=_default_dtype(x))
-
-
-def _default_dtype(x: Any) -> Any:
-    return jnp.result_type(float) if isinstance(x, float) else jax.dtypes.canonicalize_dtype(np.asarray(x).dtype)
-
-

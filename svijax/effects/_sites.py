@@ -23,17 +23,22 @@ LazyKey = Callable[[], Key]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One plate around a site: ``size`` elements, of which ``subsample_size`` are in play, at ``dim`` < 0."""
+    """One plate around a site: ``size`` elements, of which ``subsample_size`` are in play, at ``dim`` < 0.
+
+    ``given``: the indices were put in by a handler, so that even a full number of them says which rows.
+    """
 
     name: str
     size: int
     subsample_size: int
     dim: int
     indices: Any = None
+    given: bool = False
 
     @property
     def subsampled(self) -> bool:
-        return self.subsample_size < self.size
+        """Whether data and tables over the whole plate must be gathered."""
+        return self.given or self.subsample_size != self.size
 
     def __str__(self) -> str:
         part = f", subsample {self.subsample_size}" if self.subsampled else ""
@@ -50,6 +55,7 @@ class Site:
 
     @property
     def needs_key(self) -> bool:
+        """Whether a random key would be used if one were given."""
         return False
 
     def resolve(self, where: str) -> Self:
@@ -57,6 +63,7 @@ class Site:
         return self
 
     def having(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
         return replace(self, **changes)
 
 
@@ -85,6 +92,7 @@ class Sample(Site):
 
     @property
     def latent(self) -> bool:
+        """Whether the site is no observation."""
         return not self.observed
 
     @property
@@ -94,20 +102,18 @@ class Sample(Site):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the value: draws, batch, event."""
         return (*self.sample_shape, *self.fn.batch_shape, *self.fn.event_shape)
 
     def resolve(self, where: str) -> Self:
+        if self.mask is not None or self.scale is not None:
+            check_weights(self, where, (*self.sample_shape, *self.fn.batch_shape))
         if self.value is not None:
-            check_shape(self, where)
-            return self
-        if self.key is None:
-            raise MissingKeyError(
-                message(
-                    f"{where} site {self.name!r} needs a random key and no handler gives one.",
-                    fix="run the program under svijax.handlers.seed(fn, rng_seed=key), or pass rng_key=.",
-                )
-            )
-        return self.having(value=self.fn.sample(self.key(), self.sample_shape))
+            site = self if hasattr(self.value, "shape") else self.having(value=as_value(self.value))
+            check_shape(site, where)
+            return site
+        key = drawn_key(self, f"{where} site {self.name!r} needs a random key and no handler gives one.", "pass rng_key=")
+        return self.having(value=self.fn.sample(key, self.sample_shape))
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -118,20 +124,29 @@ class Factor(Site):
     mask: Any = None
     plates: tuple[Frame, ...] = ()
 
+    def resolve(self, where: str) -> Self:
+        if self.mask is not None or self.scale is not None:
+            check_weights(self, where, jnp.shape(self.value))
+        return self
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Param(Site):
-    """A parameter to optimise: any pytree. ``value`` is constrained, and of full size before plates gather."""
+    """A parameter to optimise: any pytree. ``value`` is constrained, and of full size before plates gather.
+
+    ``group``: the name of the group that the parameter was read in, if any.
+    """
 
     init: Any = None
     constraint: Any = None
     event_dim: int | None = None
     key: LazyKey | None = None
     plates: tuple[Frame, ...] = ()
+    group: str | None = None
 
     @property
     def needs_key(self) -> bool:
-        return self.value is None and callable(self.init) and self.key is None
+        return self.value is None and self.key is None and makes_value(self.init)
 
     def resolve(self, where: str) -> Self:
         if self.value is not None or self.init is None:
@@ -187,11 +202,12 @@ class Mutable(Site):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class PlateIndices(Site):
-    """The elements of a plate that are in play. ``value``: their indices."""
+    """The elements of a plate that are in play. ``value``: their indices; ``whole``: all of them, in order."""
 
     size: int
     subsample_size: int
     key: LazyKey | None = None
+    whole: bool = False
 
     @property
     def needs_key(self) -> bool:
@@ -201,15 +217,10 @@ class PlateIndices(Site):
         if self.value is not None:
             return self
         if self.subsample_size == self.size:
-            return self.having(value=np.arange(self.size))
-        if self.key is None:
-            raise MissingKeyError(
-                message(
-                    f"{where} plate {self.name!r} draws {self.subsample_size} of {self.size} and has no key.",
-                    fix="run the program under svijax.handlers.seed(fn, rng_seed=key).",
-                )
-            )
-        return self.having(value=draw_subset(self.key(), self.size, self.subsample_size))
+            return self.having(value=np.arange(self.size), whole=True)
+        summary = f"{where} plate {self.name!r} draws {self.subsample_size} of {self.size} and has no key."
+        key = drawn_key(self, summary, "leave subsample_size out")
+        return self.having(value=draw_subset(key, self.size, self.subsample_size))
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -235,17 +246,52 @@ class Subsample(Site):
     event_dim: int = 0
 
 
+def makes_value(init: Any) -> bool:
+    """Whether a param starts from a function of a key. A pytree that can be called, a module say, is a value."""
+    return callable(init) and (isinstance(init, jax.tree_util.Partial) or jax.tree_util.all_leaves([init]))
+
+
+def drawn_key(site: Sample | Param | ParamGroup | PlateIndices, summary: str, instead: str) -> Key:
+    """The site's key; an error that begins with ``summary`` if nobody gives one."""
+    key = None if site.key is None else site.key()
+    if key is None:
+        fix = f"run the program under svijax.handlers.seed(fn, rng_seed=key), or {instead}."
+        raise MissingKeyError(message(summary, fix=fix))
+    return key
+
+
 def _initial(site: Param | ParamGroup, where: str) -> Any:
-    if not callable(site.init):
+    if not makes_value(site.init):
         return site.init
-    if site.key is None:
-        raise MissingKeyError(
-            message(
-                f"{where} param {site.name!r} starts from a function of a random key and has none.",
-                fix="run the program under svijax.handlers.seed(fn, rng_seed=key), or pass an array.",
+    summary = f"{where} param {site.name!r} starts from a function of a random key and has none."
+    return site.init(drawn_key(site, summary, "pass an array"))
+
+
+def as_value(x: Any) -> Any:
+    """The value as an array. numpy stays numpy: nothing runs on a device because a program was stated."""
+    if isinstance(x, jax.Array | np.ndarray) or (hasattr(x, "dtype") and hasattr(x, "shape")):
+        return x
+    if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(x)):
+        return jnp.asarray(x)
+    array = np.asarray(x)
+    dtype = jnp.result_type(float) if isinstance(x, float) else jax.dtypes.canonicalize_dtype(array.dtype)
+    return array.astype(dtype)
+
+
+def check_weights(site: Sample | Factor, where: str, shape: tuple[int, ...]) -> None:
+    """Raise where a mask or scale would add entries to the site's log density instead of weighing them."""
+    for kind, weight in (("mask", site.mask), ("scale", site.scale)):
+        got = jnp.shape(weight) if weight is not None else ()
+        if len(got) > len(shape) or any(n not in (1, want) for n, want in zip(got[::-1], shape[::-1])):
+            raise ShapeError(
+                message(
+                    f"{where} site {site.name!r}: the {kind} does not fit the batch shape.",
+                    plates=site.plates,
+                    expected=f"a shape that broadcasts to {shape}",
+                    got=got,
+                    fix=f"reshape the {kind}: one entry per batch element, none for the dims of an event.",
+                )
             )
-        )
-    return site.init(site.key())
 
 
 def check_shape(site: Sample, where: str) -> None:
@@ -254,12 +300,12 @@ def check_shape(site: Sample, where: str) -> None:
     if got == want:
         return
     kind = "observation" if site.observed else "value"
-    hints = []
+    hints = _rows_hint(site, got, kind)
     if math.prod(got) == math.prod(want):
         hints.append(f"reshape the {kind} to {want}")
-    if len(got) > len(want) or (len(got) == len(want) and got != want):
+    if not hints and len(got) >= len(want):
         hints.append(f"give the site that shape with .expand({list(got)}) or a plate of that size")
-    elif len(got) < len(want):
+    elif len(got) < len(want) and got in ((), want[len(want) - len(got) :]):
         hints.append(f"broadcast it yourself: jnp.broadcast_to({kind}, {want})")
     raise ShapeError(
         message(
@@ -267,9 +313,19 @@ def check_shape(site: Sample, where: str) -> None:
             plates=site.plates,
             expected=f"{want} = batch {tuple(site.fn.batch_shape)} + event {tuple(site.fn.event_shape)}",
             got=got,
-            fix="; or ".join(hints) + ".",
+            fix="; or ".join(hints or [f"give the {kind} that shape"]) + ".",
         )
     )
+
+
+def _rows_hint(site: Sample, got: tuple[int, ...], kind: str) -> list[str]:
+    """The remedy if the value has the rows of a whole plate of which only some are in play."""
+    event_dim = len(site.fn.event_shape)
+    for frame in site.plates:
+        axis = event_dim - frame.dim
+        if frame.subsampled and len(got) >= axis and got[-axis] == frame.size:
+            return [f"take the rows in play: svijax.subsample({kind}, event_dim={event_dim}) inside the plate"]
+    return []
 
 
 def check_distribution(name: str, fn: Any, where: str) -> None:
@@ -291,15 +347,17 @@ def draw_subset(key: Key, size: int, count: int) -> jax.Array:
 
     The first ``count`` distinct values of a stream of uniform integers are such a draw, and by symmetry
     still are when a stream too short to have them is thrown away. Costs O(count log count), on every
-    backend the same draw.
+    backend and in every precision the same draw, int32.
     """
     if 2 * count > size:
-        return jax.random.permutation(key, size)[:count]
+        return jax.random.permutation(key, np.arange(size, dtype=np.int32))[:count]
+    if count == 1:
+        return jax.random.randint(key, (1,), 0, size, jnp.int32)
     expected = size * math.log(size / (size - count))
     length = math.ceil(expected + 6.0 * math.sqrt(expected - count + 1.0) + 2.0)
 
     def attempt(tries: jax.Array) -> tuple[jax.Array, jax.Array]:
-        stream = jax.random.randint(jax.random.fold_in(key, tries), (length,), 0, size)
+        stream = jax.random.randint(jax.random.fold_in(key, tries), (length,), 0, size, jnp.int32)
         order = jnp.argsort(stream, stable=True)
         ranked = stream[order]
         repeat = jnp.concatenate([jnp.zeros(1, bool), ranked[1:] == ranked[:-1]])

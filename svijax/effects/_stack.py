@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Self, TypeVar
 
-from svijax.base import ArgumentError
+from svijax.base import ArgumentError, message
 
 from ._sites import Site
 
@@ -21,6 +21,8 @@ class Handler:
 
     Use it around a function, ``handler(fn, ...)(*args)``, or as a context manager, ``with handler(...):``.
     """
+
+    is_plate: bool = False
 
     def __init__(self, fn: Callable[..., Any] | None = None) -> None:
         self.fn = fn
@@ -42,7 +44,13 @@ class Handler:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.fn is None:
-            raise ArgumentError(f"{type(self).__name__} has no function to call: use it as a context manager.")
+            name = type(self).__name__
+            raise ArgumentError(
+                message(
+                    f"{name} has no function to call.",
+                    fix=f"write {name}(fn, ...)(*args), or use it as a context manager.",
+                )
+            )
         with self.fresh():
             return self.fn(*args, **kwargs)
 
@@ -74,6 +82,7 @@ def _position(stack: tuple[Handler, ...], handler: Handler) -> int:
 
 
 def current_stack() -> tuple[Handler, ...]:
+    """The handlers in force, the outermost first."""
     return _STACK.get()
 
 
@@ -88,10 +97,11 @@ def no_handlers() -> Iterator[None]:
 
 
 @contextmanager
-def outside(handler: Handler) -> Iterator[None]:
-    """Run with the part of the stack that lies outside the handler."""
+def outside(handler: Handler, *, plates: bool = True) -> Iterator[None]:
+    """Run with the part of the stack that lies outside the handler, without its plates if they are not wanted."""
     stack = _STACK.get()
-    token = _STACK.set(stack[: _position(stack, handler)])
+    kept = stack[: _position(stack, handler)]
+    token = _STACK.set(kept if plates else tuple(h for h in kept if not h.is_plate))
     try:
         yield
     finally:
