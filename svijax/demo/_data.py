@@ -56,10 +56,10 @@ def breast_cancer() -> Classification:
 
 
 def digits() -> Images:
-    """1,797 handwritten digits of 8 x 8 pixels, made binary; 297 of them are held out."""
+    """1,797 handwritten digits of 8 x 8 pixels, black from half intensity on; 297 of them are held out."""
     pixels = _scikit_learn("load_digits")().data / 16.0
     order = np.random.default_rng(0).permutation(len(pixels))
-    bits = binarise(pixels[order], seed=0)
+    bits = (pixels[order] >= 0.5).astype(np.uint8)
     return Images("digits", train=bits[297:], test=bits[:297], side=8)
 
 
@@ -79,7 +79,7 @@ def mnist(folder: str | Path) -> Images:
 
 
 def binarise(intensity: NDArray[Any], seed: int) -> Bits:
-    """Each pixel 1 with probability its intensity, drawn once: the usual binary form of such images."""
+    """Each pixel 1 with probability its intensity, drawn once: the usual binary form of MNIST."""
     uniform = np.random.default_rng(seed).random(intensity.shape, dtype=np.float32)
     return (uniform < intensity).astype(np.uint8)
 
@@ -133,4 +133,4 @@ def _scikit_learn(loader: str) -> Callable[[], Any]:
                 fix="pip install 'svijax[examples]'; or see --model eight_schools, which needs nothing.",
             )
         ) from error
-    return getattr(datasets, loader)  # type: ignore[no-any-return]
+    return getattr(datasets, loader)

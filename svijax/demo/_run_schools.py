@@ -70,7 +70,9 @@ def draw(
     """Losses, and intervals beside the exact ones."""
     figure, (left, right) = new_figure(10, 4.6, ratios=(1, 1.25))
     draw_losses(left, fits.losses, bound=-log_evidence, bound_label="−log evidence")
-    both = [[Interval(name, m.mean, m.low, m.high) for name, m in part.items()] for part in (found, exact)]
-    draw_intervals(right, *both, xlabel="posterior mean and 90 % interval")
+    ours, theirs = (
+        [Interval(name, m.mean, m.low, m.high) for name, m in part.items()] for part in (found, exact)
+    )
+    draw_intervals(right, ours, theirs, xlabel="posterior mean and 90 % interval")
     figure.suptitle("Eight schools", fontsize=12)
     print(f"picture: {save(figure, path)}")

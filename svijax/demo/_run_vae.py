@@ -81,7 +81,7 @@ def draw(path: str, vae: VAE, fit: SVIRunResult, images: Images, key: jax.Array)
     pairs = np.concatenate(
         [np.concatenate([new[i : i + columns], mean[i : i + columns]]) for i in range(0, len(new), columns)]
     )
-    figure, (left, right) = new_figure(10, 3.8, ratios=(1, 1))
-    draw_images(left, pairs, columns, "held out (odd rows) and reconstructed (even rows)")
+    figure, (left, right) = new_figure(10, 3.4, ratios=(1, 1))
+    draw_images(left, pairs, columns, "held out, each above its reconstruction")
     draw_images(right, prior_draws(vae, fit.params, columns * 6, key), columns, "drawn from the prior")
     print(f"picture: {save(figure, path)}")

@@ -41,6 +41,6 @@ def draw_intervals(
     ax.set_ylim(len(intervals) - 0.4, -0.6)
     ax.set_xlabel(xlabel)
     if reference:
-        ax.legend(frameon=False, fontsize=9, loc="lower right")
+        ax.legend(frameon=False, fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     bare(ax)
     ax.tick_params(axis="y", length=0)

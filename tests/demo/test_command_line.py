@@ -63,10 +63,10 @@ def test_eight_schools_shows_every_row_beside_the_exact_one(
 def test_eight_schools_is_near_the_exact_posterior(
     schools: Shown,
 ) -> None:
-    # A mean-field normal is no exact family here: its means are right, its spread of theta nearly so.
+    # A mean-field normal is no exact family here: log tau is skewed, and depends on the effects.
     for name, (mean, sd, *_, exact_mean, exact_sd, _, _) in rows(schools[0].stdout).items():
-        assert abs(mean - exact_mean) < 0.2 * exact_sd, name
-        assert 0.6 < sd / exact_sd < 1.2, name
+        assert abs(mean - exact_mean) < 0.25 * exact_sd, name
+        assert 0.55 < sd / exact_sd < 1.2, name
 
 
 def test_eight_schools_says_how_good_and_how_fast(
