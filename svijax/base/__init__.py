@@ -31,6 +31,7 @@ from ._numerics import float_dtype as float_dtype
 from ._numerics import is_concrete as is_concrete
 from ._numerics import log_sigmoid as log_sigmoid
 from ._numerics import open_unit as open_unit
+from ._numerics import softplus as softplus
 from ._numerics import softplus_inverse as softplus_inverse
 from ._numerics import sum_rightmost as sum_rightmost
 from ._numerics import xlog1py as xlog1py

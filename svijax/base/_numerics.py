@@ -75,6 +75,12 @@ def xlog1py(x: Any, y: Any) -> jax.Array:
     return x * jnp.log1p(jnp.where((x == 0) & (y == -1), 0.0, y))
 
 
+def softplus(x: Any) -> jax.Array:
+    """log(1 + exp(x)). Each branch is the function itself, so derivatives of every order are right at 0 too."""
+    right = x >= 0
+    return jnp.where(right, x, 0.0) + jnp.log1p(jnp.exp(jnp.where(right, -x, x)))
+
+
 def softplus_inverse(y: Any) -> jax.Array:
     """log(exp(y) - 1), without overflow for large y or cancellation for small y."""
     return y + jnp.log(-jnp.expm1(-y))
@@ -82,7 +88,7 @@ def softplus_inverse(y: Any) -> jax.Array:
 
 def log_sigmoid(x: Any) -> jax.Array:
     """log(1 / (1 + exp(-x)))."""
-    return -jax.nn.softplus(-x)
+    return -softplus(-x)
 
 
 def open_unit(x: Any) -> jax.Array:

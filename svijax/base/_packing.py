@@ -37,20 +37,33 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Layout:
-    """Static description of named pytrees in few arrays. ``dtypes`` and ``sizes`` are those of the arrays."""
+    """Static description of named pytrees in few arrays, whose dtypes are ``dtypes``.
+
+    ``groups``: names that are read together as one vector, and lie end to end if they are packed.
+    """
 
     names: tuple[str, ...]
     structures: tuple[Any, ...]
     leaves: tuple[tuple[Leaf, ...], ...]
     dtypes: tuple[str, ...]
     packed: bool
+    groups: tuple[tuple[str, ...], ...] = ()
+
+    def leaves_of(self, name: str) -> tuple[Leaf, ...]:
+        return self.leaves[self.names.index(name)]
 
     def describe(self) -> dict[str, tuple[tuple[int, ...], ...]]:
         """Shapes of the leaves of each name."""
         return {n: tuple(leaf.shape for leaf in ls) for n, ls in zip(self.names, self.leaves, strict=True)}
 
 
-def plan(tree: Mapping[str, Any], *, packed: bool, limit: int = PACK_LIMIT) -> Layout:
+def plan(
+    tree: Mapping[str, Any],
+    *,
+    packed: bool,
+    groups: tuple[tuple[str, ...], ...] = (),
+    limit: int = PACK_LIMIT,
+) -> Layout:
     """The layout of a dictionary of pytrees of arrays, in the dictionary's order."""
     slots: dict[str, int] = {}
     dtypes: list[str] = []
@@ -75,7 +88,7 @@ def plan(tree: Mapping[str, Any], *, packed: bool, limit: int = PACK_LIMIT) -> L
                 dtypes.append(dtype)
         structures.append(structure)
         rows.append(tuple(row))
-    return Layout(tuple(tree), tuple(structures), tuple(rows), tuple(dtypes), packed)
+    return Layout(tuple(tree), tuple(structures), tuple(rows), tuple(dtypes), packed, groups)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["layout"])
@@ -97,27 +110,62 @@ class FreeParams(Mapping[str, Any]):
         leaves = [leaf.read(self.arrays) for leaf in self.layout.leaves[i]]
         return jax.tree.unflatten(self.layout.structures[i], leaves)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.layout.names
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.layout.names)
 
     def __len__(self) -> int:
         return len(self.layout.names)
 
-    def vector(self, names: tuple[str, ...]) -> Any:
-        """The values of array-valued names end to end: one slice where they lie end to end."""
-        leaves = [self.layout.leaves[self.layout.names.index(name)][0] for name in names]
-        first = leaves[0]
-        position = first.offset
-        for leaf in leaves:
-            if leaf.offset is None or leaf.slot != first.slot or leaf.offset != position:
-                lead = self.arrays[first.slot].ndim - (1 if first.offset is not None else len(first.shape))
-                parts = [leaf.read(self.arrays) for leaf in leaves]
-                return jnp.concatenate([p.reshape((*p.shape[:lead], -1)) for p in parts], axis=-1)
-            position = leaf.offset + leaf.size
-        array = self.arrays[first.slot]
-        if first.offset == 0 and position == array.shape[-1]:
-            return array
-        return jax.lax.slice_in_dim(array, first.offset, position, axis=-1)
+    def segments(self) -> dict[tuple[str, ...], Any]:
+        """The value of each name that is no group's, and the vector of each group, all taken apart at once.
+
+        One split is differentiated as one concatenation, where as many slices would be padded and added up.
+        """
+        layout = self.layout
+        members = {name for group in layout.groups for name in group}
+        heads = [(name,) for name in self if name not in members] + list(layout.groups)
+        rows = {names: _runs([layout.leaves_of(name) for name in names], len(names) > 1) for names in heads}
+        parts = self._take_apart([leaf for row in rows.values() for leaf in row])
+        out = {}
+        for names, row in rows.items():
+            values = [parts[leaf].reshape((*parts[leaf].shape[:-1], *leaf.shape)) if leaf.offset is not None
+                      else self.arrays[leaf.slot] for leaf in row]
+            if len(names) == 1:
+                out[names] = jax.tree.unflatten(layout.structures[layout.names.index(names[0])], values)
+            else:
+                out[names] = values[0] if len(values) == 1 else jnp.concatenate([jnp.ravel(v) for v in values])
+        return out
+
+    def _take_apart(self, leaves: list[Leaf]) -> dict[Leaf, Any]:
+        """The packed leaves, which together fill their arrays."""
+        parts: dict[Leaf, Any] = {}
+        for slot, array in enumerate(self.arrays):
+            here = sorted((x for x in leaves if x.slot == slot and x.offset is not None), key=_offset)
+            if len(here) == 1:
+                parts[here[0]] = array
+            elif here:
+                parts.update(zip(here, jax.lax.split(array, [leaf.size for leaf in here], axis=-1)))
+        return parts
+
+
+def _offset(leaf: Leaf) -> int:
+    return leaf.offset or 0
+
+
+def _runs(rows: list[tuple[Leaf, ...]], group: bool) -> list[Leaf]:
+    """The leaves of some names; those of a group as one run if they lie end to end."""
+    leaves = [leaf for row in rows for leaf in row]
+    if not group:
+        return leaves
+    position, slot = leaves[0].offset, leaves[0].slot
+    for leaf in leaves:
+        if leaf.offset is None or leaf.offset != position or leaf.slot != slot:
+            return leaves
+        position = leaf.offset + leaf.size
+    return [Leaf((sum(leaf.size for leaf in leaves),), slot, leaves[0].offset)]
 
 
 def pack(tree: Mapping[str, Any], layout: Layout) -> FreeParams:

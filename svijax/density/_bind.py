@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from svijax.base import FreeParams, StateError, message
 from svijax.effects import Handler, Param, ParamGroup, Site, where
@@ -21,14 +22,15 @@ class bind(Handler):
     def __init__(self, fn: Callable[..., Any] | None = None, free: Mapping[str, Any] | None = None) -> None:
         super().__init__(fn)
         self.free = free or {}
+        self._segments: dict[tuple[str, ...], Any] = {}
 
     def process(self, site: Site) -> Site:
         if isinstance(site, ParamGroup) and site.value is None:
             self._check(site.names)
-            return site.having(value=constrain(self._vector(site), site.constraint))
+            return site.having(value=constrain(self._read(site.names), site.constraint))
         if isinstance(site, Param) and site.value is None:
             self._check((site.name,))
-            return site.having(value=constrain(self.free[site.name], site.constraint))
+            return site.having(value=constrain(self._read((site.name,)), site.constraint))
         return site
 
     def _check(self, names: tuple[str, ...]) -> None:
@@ -42,10 +44,15 @@ class bind(Handler):
                     )
                 )
 
-    def _vector(self, group: ParamGroup) -> Any:
-        if isinstance(self.free, FreeParams):
-            return self.free.vector(group.names)
-        return jax.numpy.concatenate([jax.numpy.ravel(self.free[name]) for name in group.names])
+    def _read(self, names: tuple[str, ...]) -> Any:
+        """The value of one name, or the vector of several."""
+        if not self._segments and isinstance(self.free, FreeParams):
+            self._segments.update(self.free.segments())
+        if names in self._segments:
+            return self._segments[names]
+        if len(names) == 1:
+            return self.free[names[0]]
+        return jnp.concatenate([jnp.ravel(self.free[name]) for name in names])
 
 
 def constrain(free: Any, constraint: Any) -> Any:

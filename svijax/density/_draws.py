@@ -9,8 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from svijax.base import NoiseSpec, draw_noise, site_key
+from svijax.base import NoiseSpec
 from svijax.effects import Sample, Site
 
 
@@ -32,7 +33,7 @@ class NoiseLayout:
             spec = getattr(site.fn, "noise_spec", None)
             if spec is None:
                 keyed.append(site.name)
-            else:
+            elif spec.size:
                 names.append(site.name)
                 specs.append(spec)
         return NoiseLayout(tuple(names), tuple(specs), tuple(keyed))
@@ -66,9 +67,31 @@ class Draws:
 
 def draw(key: jax.Array, layout: NoiseLayout, num_particles: int) -> Draws:
     """All the randomness of one evaluation from one key."""
+    return Draws(*_blocks(_uniforms(key, layout, num_particles), layout), key)
+
+
+def draw_steps(keys: jax.Array, layout: NoiseLayout, num_particles: int) -> Draws:
+    """``draw`` for each of several keys, with a leading axis."""
+    uniforms = jax.vmap(lambda key: _uniforms(key, layout, num_particles))(keys)
+    return Draws(*_blocks(uniforms, layout), keys)
+
+
+def _uniforms(key: jax.Array, layout: NoiseLayout, num_particles: int) -> Any:
+    """Uniform on (−1, 1), of shape (particles, normals + uniforms)."""
     dtype = jnp.result_type(float)
-    blocks = {}
-    for kind in ("normal", "uniform"):
-        spec = NoiseSpec(kind, (layout.size(kind),), dtype)  # type: ignore[arg-type]
-        blocks[kind] = draw_noise(site_key(key, kind), spec, (num_particles,))
-    return Draws(blocks["normal"], blocks["uniform"], key)
+    shape = (num_particles, layout.size("normal") + layout.size("uniform"))
+    return jax.random.uniform(key, shape, dtype, jnp.nextafter(np.array(-1, dtype), np.array(0, dtype)), 1)
+
+
+def _blocks(uniforms: Any, layout: NoiseLayout) -> tuple[Any, Any]:
+    """Standard normals (as ``jax.random.normal`` makes them) and uniforms on (0, 1)."""
+    size = layout.size("normal")
+    if size == uniforms.shape[-1]:
+        return _normal(uniforms), uniforms[..., :0]
+    return _normal(uniforms[..., :size]), 0.5 * (uniforms[..., size:] + 1)
+
+
+def _normal(uniforms: Any) -> Any:
+    # In one dim: loops over a last axis as short as a guide are slow to compile and to run.
+    flat = uniforms.reshape(-1)
+    return (np.sqrt(2).astype(flat.dtype) * jax.lax.erf_inv(flat)).reshape(uniforms.shape)

@@ -72,7 +72,7 @@ def make_state(
     constraints = {name: site.constraint for name, site in params.items()}
     tree = {name: _as_free(site) for name, site in params.items()}
     packed = bool(tree) and is_elementwise(optim, tree)
-    free = pack(tree, plan(tree, packed=packed))
+    free = pack(tree, plan(tree, packed=packed, groups=_groups(params)))
     checks = check_values(model_trace, guide_trace)
     values = [c for c in checks if "density" not in c.label]
     densities = [c for c in checks if "density" in c.label]
@@ -120,6 +120,15 @@ def _collect(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -
                 )
             found.setdefault(site.name, site)
     return found
+
+
+def _groups(params: Mapping[str, Param]) -> tuple[tuple[str, ...], ...]:
+    """Names that were read together, in their order."""
+    groups: dict[str, list[str]] = {}
+    for name, site in params.items():
+        if site.group is not None:
+            groups.setdefault(site.group, []).append(name)
+    return tuple(tuple(names) for names in groups.values() if len(names) > 1)
 
 
 def _as_free(site: Param) -> Any:

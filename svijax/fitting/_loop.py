@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import optax
 
 from svijax.base import is_threefry
-from svijax.density import Draws, NoiseLayout, Program, bind, draw, noise_layout
+from svijax.density import Draws, NoiseLayout, Program, bind, draw_steps, noise_layout
 from svijax.objectives import Objective
 
 from ._state import SVIState
-from ._step import one_step
+from ._step import all_finite, one_step
 
 ROLLED_BACK = ("free", "optim_state", "mutable")
 """What a step that is not taken leaves as it was."""
@@ -34,13 +34,17 @@ BLOCK_LIMIT = 2048
 
 @dataclass(frozen=True)
 class Problem:
-    """What the loop needs of an SVI: two programs, an objective, an optimiser, and what to do about non-finite steps."""
+    """What the loop needs of an SVI: two programs, an objective, an optimiser, and what to do about non-finite steps.
+
+    ``guard``: "stop" stays before the first step that is not finite, "skip" does not take such steps. "mark" goes on,
+    and makes the loss of the step NaN: it costs nothing, and who sees one takes the steps again with "stop".
+    """
 
     objective: Any
     model: Program
     guide: Program
     optim: optax.GradientTransformationExtraArgs
-    skip: bool = False
+    guard: str = "mark"
 
     @property
     def num_particles(self) -> int:
@@ -132,15 +136,18 @@ def _block_length(
 def _draw_block(
     problem: Problem, layout: NoiseLayout, state: SVIState, block: int, chains: bool, begin: Any
 ) -> Draws:
-    """The randomness of steps ``begin`` ... ``begin + block − 1``, leading axis the step, then the chain if any."""
-
-    def at(key: jax.Array, t: Any) -> Draws:
-        return draw(jax.random.fold_in(key, t), layout, problem.num_particles)
-
+    """The randomness of steps ``begin`` ... ``begin + block − 1``: leading axis the step, noise with chains last."""
     steps = begin + jnp.arange(block, dtype=jnp.int32)
+    fold_in = jax.vmap(jax.random.fold_in, (None, 0))
     if not chains:
-        return jax.vmap(partial(at, state.key))(steps)
-    return jax.vmap(lambda t: jax.vmap(lambda key: at(key, t), out_axes=_DRAW_AXES)(state.key))(steps)
+        return draw_steps(fold_in(state.key, steps), layout, problem.num_particles)
+    keys = jax.vmap(fold_in, (0, None), 1)(state.key, steps)
+    draws = draw_steps(keys.reshape(-1), layout, problem.num_particles)
+
+    def chains_last(x: Any) -> Any:
+        return jnp.moveaxis(x.reshape((*keys.shape, *x.shape[1:])), 1, -1)
+
+    return Draws(chains_last(draws.normal), chains_last(draws.uniform), keys)
 
 
 _DRAW_AXES = Draws(-1, -1, 0)  # type: ignore[arg-type]
@@ -169,13 +176,15 @@ def _stepper(
             kwargs,
             layout,
         )
-        taken = moving.alive & info.finite
-        loss = jnp.where(moving.alive, info.loss, jnp.nan).astype(jnp.result_type(float))
-        if problem.skip:
-            after = after.having(
-                **{k: select(taken, getattr(after, k), getattr(before, k)) for k in ROLLED_BACK}
-            )
-            return Carry(after, moving.alive, moving.skipped + ~taken), loss
+        loss = info.loss.astype(jnp.result_type(float))
+        if problem.guard == "mark":
+            return Carry(after, moving.alive, moving.skipped), loss + info.mark
+        finite = jnp.isfinite(loss + info.mark) & all_finite(after.free.arrays)
+        loss = jnp.where(moving.alive, loss, jnp.nan)
+        if problem.guard == "skip":
+            kept = {k: select(finite, getattr(after, k), getattr(before, k)) for k in ROLLED_BACK}
+            return Carry(after.having(**kept), moving.alive, moving.skipped + ~finite), loss
+        taken = moving.alive & finite
         return Carry(select(taken, after, before), taken, moving.skipped), loss
 
     return step if axes is None else jax.vmap(step, in_axes=(axes, _DRAW_AXES), out_axes=(axes, 0))

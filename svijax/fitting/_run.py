@@ -84,7 +84,7 @@ def run(
     else:
         state = _checked(svi, state, num_chains, args, kwargs)
     args, kwargs = _on_device(args, kwargs)
-    chunk = _Chunk(svi, state, on_nonfinite == "skip", args, kwargs)
+    chunk = _Chunk(svi, state, "skip" if on_nonfinite == "skip" else "mark", args, kwargs)
     carry = chunk(begin(state), 0)[0]
     jax.block_until_ready(carry)
     compile_seconds = time.perf_counter() - clock
@@ -125,11 +125,12 @@ class _Chunk:
     """The compiled ``count`` steps of one run."""
 
     def __init__(
-        self, svi: SVI, state: SVIState, skip: bool, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, svi: SVI, state: SVIState, guard: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
+        self.guard = guard
         chains = int(np.prod(jnp.shape(state.step), dtype=int))
         self.capacity = max(64, CAPACITY // chains)
-        problem = svi.problem(skip=skip)
+        problem = svi.problem(guard)
 
         def build(static: Any) -> Callable[..., Any]:
             def steps(carry: Carry, count: Any, arrays: tuple[Any, ...]) -> Any:
@@ -137,10 +138,22 @@ class _Chunk:
 
             return jax.jit(steps)
 
-        self.function, self.arrays = svi._compiled(("run", skip), args, kwargs, build, state)
+        self.function, self.arrays = svi._compiled(("run", guard), args, kwargs, build, state)
 
     def __call__(self, carry: Carry, count: int) -> tuple[Carry, Any]:
         return self.function(carry, np.int32(count), self.arrays)
+
+
+def _advance(chunk: _Chunk, carry: Carry, count: int) -> tuple[Carry, np.ndarray]:
+    after, buffer = chunk(carry, count)
+    return after, np.asarray(buffer)[:count]
+
+
+def _sound(carry: Carry, losses: np.ndarray) -> bool:
+    """Whether every step of the chunk was finite, as losses and parameters tell."""
+    return bool(np.isfinite(losses).all()) and all(
+        bool(np.isfinite(np.asarray(x)).all()) for x in carry.state.free.arrays
+    )
 
 
 def _loop(
@@ -163,8 +176,11 @@ def _loop(
             while done < num_steps and bool(jnp.any(carry.alive)):
                 count = pace.next(num_steps - done)
                 with pace.timing(count):
-                    after, buffer = chunk(carry, count)
-                    losses = np.asarray(buffer)[:count]
+                    after, losses = _advance(chunk, carry, count)
+                    if chunk.guard == "mark" and not _sound(after, losses):
+                        # Once more from where the chunk began, stopping before the step that went wrong.
+                        chunk = _Chunk(svi, carry.state, "stop", args, kwargs)
+                        after, losses = _advance(chunk, carry, count)
                 carry, done = after, done + count
                 parts.append(losses)
                 report(count, losses)
@@ -210,7 +226,7 @@ def _run_traced(
     """The run as part of a traced program: one loop, no host, a status in place of errors about values."""
     if on_nonfinite == "raise":
         raise ArgumentError("on_nonfinite='raise' needs the host; inside jit or vmap read the status of the result.")
-    problem = svi.problem(skip=on_nonfinite == "skip")
+    problem = svi.problem("skip" if on_nonfinite == "skip" else "stop")
     legal = jnp.ones((), bool)
     if state is None:
         make = partial(make_state, svi.model, svi.guide, problem.optim)

@@ -32,10 +32,13 @@ Kwargs = Mapping[str, Any]
 
 
 class StepInfo(NamedTuple):
-    """What one step reports and nobody carries. ``loss`` = −ELBO estimate in nats; ``finite``: loss, gradient, update."""
+    """What one step reports and nobody carries.
+
+    ``loss`` = −ELBO estimate in nats. ``mark``: 0, or NaN if an entry of the gradient is not finite.
+    """
 
     loss: Any
-    finite: Any
+    mark: Any
 
 
 def as_free(free: Mapping[str, Any]) -> FreeParams:
@@ -142,8 +145,12 @@ def one_step(
     result, gradient = differentiate(objective, model, guide, state, draws, args, kwargs, layout)
     after = apply_gradient(optim, state, result.loss, gradient, value)
     after = after.having(mutable=_like({**state.mutable, **result.mutable}, state.mutable))
-    finite = jnp.isfinite(result.loss) & all_finite((gradient, after.free.arrays))
-    return after, StepInfo(result.loss, finite)
+    return after, StepInfo(result.loss, nan_unless_finite(gradient))
+
+
+def nan_unless_finite(tree: Any) -> Any:
+    """0 · Σ entries: 0 if all entries are finite, NaN otherwise."""
+    return sum((0.0 * jnp.sum(leaf) for leaf in jax.tree.leaves(tree)), jnp.zeros(()))
 
 
 def all_finite(tree: Any) -> Any:

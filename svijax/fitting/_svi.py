@@ -31,7 +31,7 @@ from ._loop import ROLLED_BACK, Problem, layout_of, select
 from ._result import SVIRunResult
 from ._run import run
 from ._state import SVIState, check_same
-from ._step import as_free, draws_at, loss_at, one_step
+from ._step import all_finite, as_free, draws_at, loss_at, one_step
 
 INIT_TRIES = 20
 """How often ``init`` starts anew, with other keys, when a log density is not finite at the start."""
@@ -77,9 +77,9 @@ class SVI:
         for name, value in (("model", model), ("guide", guide), ("optim", optim), ("objective", chosen)):
             object.__setattr__(self, name, value)
 
-    def problem(self, *, skip: bool = False) -> Problem:
+    def problem(self, guard: str = "mark") -> Problem:
         """What the loop needs of this record."""
-        return Problem(self.objective, self.model, self.guide, as_transformation(self.optim), skip)
+        return Problem(self.objective, self.model, self.guide, as_transformation(self.optim), guard)
 
     def init(
         self, key: jax.Array, *args: Any, init_params: Mapping[str, Any] | None = None, **kwargs: Any
@@ -260,7 +260,8 @@ def _step_function(svi: SVI, kind: str, static: Any) -> Callable[..., Any]:
             return loss_at(*programs, free, *rest, draws, args, kwargs, layout).loss
         after, info = one_step(*programs, problem.optim, state, draws, args, kwargs, layout)
         if kind == "stable_update":
-            kept = {n: select(info.finite, getattr(after, n), getattr(state, n)) for n in ROLLED_BACK}
+            finite = jnp.isfinite(info.loss + info.mark) & all_finite(after.free.arrays)
+            kept = {n: select(finite, getattr(after, n), getattr(state, n)) for n in ROLLED_BACK}
             after = after.having(**kept)
         return after, info.loss
 

@@ -45,9 +45,9 @@ class AutoContinuous(AutoGuide):
         packed = Packed.of(latents)
         start = self.start(args, kwargs)
         present = self._present(latents, packed, args, kwargs)
-        vector = packed.draw(f"_{self.prefix}_latent", self.vector_distribution(packed, start, present))
+        parts = packed.draw(f"_{self.prefix}_latent", self.vector_distribution(packed, start, present))
 
-        return run_model_with(self.model, args, kwargs, lambda site: packed.site(site, vector))
+        return run_model_with(self.model, args, kwargs, lambda site: packed.site(site, parts))
 
     @abstractmethod
     def vector_distribution(self, packed: Packed, start: Callable[[], dict[str, Any]], present: Any) -> Any:

@@ -46,12 +46,12 @@ class AutoNormal(AutoGuide):
                 lambda key: jnp.full(packed.size, self.init_scale, loc.dtype),
                 self.scale_constraint,
             )
-            vector = packed.draw(f"_{self.prefix}_latent", Normal(loc, scale).to_event(1))
+            parts = packed.draw(f"_{self.prefix}_latent", Normal(loc, scale).to_event(1))
         by_name = {latent.name: latent for latent in latents}
 
         def draw(site: Sample) -> Sample:
             if site.name in packed:
-                return packed.site(site, vector)
+                return packed.site(site, parts)
             return of_guide(site, self._alone(site, by_name[site.name], start))
 
         return run_model_with(self.model, args, kwargs, draw)

@@ -18,39 +18,44 @@ from ._latents import Latent, of_guide
 
 @dataclass(frozen=True)
 class Packed:
-    """Where each latent lies in the shared unconstrained vector."""
+    """The latents that share a vector, in their order in it."""
 
-    offsets: Mapping[str, int]
     latents: Mapping[str, Latent]
-    size: int
 
     @staticmethod
     def of(latents: tuple[Latent, ...]) -> Packed:
-        offsets, start = {}, 0
-        for latent in latents:
-            offsets[latent.name] = start
-            start += latent.size
-        return Packed(offsets, {latent.name: latent for latent in latents}, start)
+        return Packed({latent.name: latent for latent in latents})
+
+    @property
+    def size(self) -> int:
+        return sum(latent.size for latent in self.latents.values())
 
     def __contains__(self, name: str) -> bool:
-        return name in self.offsets
+        return name in self.latents
 
     def join(self, values: Mapping[str, Any]) -> Any:
         """The shared vector of unconstrained values by name."""
-        return jnp.concatenate([jnp.ravel(values[name]) for name in self.offsets])
+        return jnp.concatenate([jnp.ravel(values[name]) for name in self.latents])
 
-    def slice(self, vector: Any, name: str) -> Any:
-        latent, start = self.latents[name], self.offsets[name]
-        return jax.lax.slice_in_dim(vector, start, start + latent.size).reshape(latent.shape)
+    def split(self, vector: Any) -> dict[str, Any]:
+        """Each latent's part of the vector, unconstrained.
 
-    def draw(self, name: str, fn: Any) -> Any:
+        Slices: their derivatives are paddings, which the compiler adds up in one loop.
+        """
+        parts, start = {}, 0
+        for name, latent in self.latents.items():
+            piece = jax.lax.slice_in_dim(vector, start, start + latent.size)
+            parts[name] = piece.reshape(latent.shape)
+            start += latent.size
+        return parts
+
+    def draw(self, name: str, fn: Any) -> dict[str, Any]:
         """State the auxiliary site that draws the vector, and with it carries log q of all the latents."""
-        return perform(Sample(name=name, fn=fn, infer={"is_auxiliary": True})).value
+        return self.split(perform(Sample(name=name, fn=fn, infer={"is_auxiliary": True})).value)
 
-    def site(self, site: Sample, vector: Any) -> Sample:
+    def site(self, site: Sample, parts: Mapping[str, Any]) -> Sample:
         """The guide's record of one latent: a point, given the vector, with log q = −log |det J|."""
-        x = self.slice(vector, site.name)
-        value, log_det = biject_to(site.fn.support).call_with_log_det(x)
+        value, log_det = biject_to(site.fn.support).call_with_log_det(parts[site.name])
         event_dim = len(site.fn.event_shape)
         density = -log_det
         fn = Delta(value, log_density=density, event_dim=event_dim)

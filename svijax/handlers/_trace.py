@@ -51,7 +51,7 @@ class trace(Handler):
             return site
         if isinstance(site, ParamGroup):
             for name, value in site.split().items():
-                self.sites[name] = Param(name=name, value=value, constraint=site.constraint)
+                self.sites[name] = Param(name=name, value=value, constraint=site.constraint, group=site.name)
             return site
         if site.name in self.sites:
             _check_repeated(site, self.sites[site.name])

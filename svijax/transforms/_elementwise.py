@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import array_module, as_array, is_concrete, log_sigmoid, open_unit, softplus_inverse
+from svijax.base import array_module, as_array, is_concrete, log_sigmoid, open_unit, softplus, softplus_inverse
 
 from . import constraints
 from ._constraint import Constraint
@@ -122,8 +122,8 @@ class SigmoidTransform(Transform):
         return jnp.log(y) - jnp.log1p(-y)
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
-        # softplus(-x) = softplus(x) - x: one softplus does; |x| in its place would lose derivatives at 0.
-        return x - 2.0 * jax.nn.softplus(x)
+        # softplus(-x) = softplus(x) - x: one softplus does.
+        return x - 2.0 * softplus(x)
 
 
 class SoftplusTransform(Transform):
@@ -138,7 +138,7 @@ class SoftplusTransform(Transform):
         return 1
 
     def __call__(self, x: Any) -> Any:
-        return jax.nn.softplus(x)
+        return softplus(x)
 
     def _inverse(self, y: Any) -> Any:
         return softplus_inverse(y)
