@@ -1,9 +1,9 @@
 """Distributions: immutable pytrees with densities, draws and the noise that draws are made of."""
 
-from svijax import transforms as transforms
 from svijax.transforms import biject_to as biject_to
-from svijax.transforms import constraints as constraints
 
+from . import constraints as constraints
+from . import transforms as transforms
 from ._bernoulli import Bernoulli as Bernoulli
 from ._beta import Beta as Beta
 from ._beta import Dirichlet as Dirichlet

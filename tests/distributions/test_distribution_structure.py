@@ -369,3 +369,12 @@ def test_a_new_distribution_is_one_short_class() -> None:
     assert d.sample(jax.random.key(0), (2,)).shape == (2, 3) and d.has_rsample
     value, log_prob = d.from_noise_with_log_prob(np.full((2, 3), 0.3, np.float32))
     np.testing.assert_allclose(log_prob, d.log_prob(value))
+
+
+def test_constraints_and_transforms_are_found_where_the_field_looks() -> None:
+    import svijax.distributions.constraints as there
+    from svijax.distributions.transforms import AffineTransform
+
+    assert AffineTransform is transforms.AffineTransform
+    assert there.positive is constraints.positive is dist.constraints.positive
+    assert set(dir(there)) == set(dir(constraints))
