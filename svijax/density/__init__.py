@@ -8,7 +8,8 @@ from ._bind import unconstrain as unconstrain
 from ._draws import Draws as Draws
 from ._draws import NoiseLayout as NoiseLayout
 from ._draws import draw as draw
-from ._draws import draw_steps as draw_steps
+from ._draws import draw_ahead as draw_ahead
+from ._draws import epoch_length as epoch_length
 from ._log_prob import cost as cost
 from ._log_prob import log_density as log_density
 from ._log_prob import log_prob as log_prob

@@ -28,9 +28,9 @@ class NoiseLayout:
         """The layout for the recorded guide; sites drawn by key are listed by name."""
         names, specs, keyed = [], [], []
         for site in trace.values():
-            if not isinstance(site, Sample) or site.observed or site.sample_shape:
+            if not isinstance(site, Sample) or site.observed:
                 continue
-            spec = getattr(site.fn, "noise_spec", None)
+            spec = None if site.sample_shape else getattr(site.fn, "noise_spec", None)
             if spec is None:
                 keyed.append(site.name)
             elif spec.size:
@@ -39,6 +39,7 @@ class NoiseLayout:
         return NoiseLayout(tuple(names), tuple(specs), tuple(keyed))
 
     def size(self, kind: str) -> int:
+        """How many numbers of noise of this kind one draw of the guide takes."""
         return sum(spec.size for spec in self.specs if spec.kind == kind)
 
     def split(self, normal: Any, uniform: Any) -> dict[str, Any]:
@@ -66,32 +67,78 @@ class Draws:
 
 
 def draw(key: jax.Array, layout: NoiseLayout, num_particles: int) -> Draws:
-    """All the randomness of one evaluation from one key."""
-    return Draws(*_blocks(_uniforms(key, layout, num_particles), layout), key)
-
-
-def draw_steps(keys: jax.Array, layout: NoiseLayout, num_particles: int) -> Draws:
-    """``draw`` for each of several keys, with a leading axis."""
-    uniforms = jax.vmap(lambda key: _uniforms(key, layout, num_particles))(keys)
-    return Draws(*_blocks(uniforms, layout), keys)
-
-
-def _uniforms(key: jax.Array, layout: NoiseLayout, num_particles: int) -> Any:
-    """Uniform on (−1, 1), of shape (particles, normals + uniforms)."""
+    """All the randomness of one evaluation from one key of any kind."""
     dtype = jnp.result_type(float)
     shape = (num_particles, layout.size("normal") + layout.size("uniform"))
-    return jax.random.uniform(key, shape, dtype, jnp.nextafter(np.array(-1, dtype), np.array(0, dtype)), 1)
+    uniforms = jax.random.uniform(key, shape, dtype, np.nextafter(np.array(-1, dtype), np.array(0, dtype)), 1)
+    return Draws(*_blocks(uniforms, layout), key)
 
 
-def _blocks(uniforms: Any, layout: NoiseLayout) -> tuple[Any, Any]:
-    """Standard normals (as ``jax.random.normal`` makes them) and uniforms on (0, 1)."""
+def draw_ahead(key: jax.Array, first: Any, count: int, layout: NoiseLayout, num_particles: int) -> Draws:
+    """The randomness of steps ``first`` ... ``first + count − 1`` of a run, with a leading axis.
+
+    Step t has the key ``fold_in(key, t)`` and a fixed place in a stream of noise, so that it draws the same alone
+    and among others, with one flat computation for them all. Several keys (chains) give a last axis to the noise and
+    a second one to the keys. ``count`` divides ``epoch_length``, and ``first`` is a multiple of it, or it is 1.
+    """
+    chains = key.ndim == 1
+    numbers = num_particles * (layout.size("normal") + layout.size("uniform"))
+    uniforms = _stream(key, first, count, numbers, epoch_length(layout, num_particles))
+    shape = (count, num_particles, -1, *key.shape) if numbers else (count, num_particles, 0, *key.shape)
+    normal, uniform = _blocks(uniforms.reshape(shape), layout, axis=2)
+    steps = first + jnp.arange(count, dtype=jnp.int32)
+    fold_in = jax.vmap(jax.random.fold_in, (None, 0))
+    keys = jax.vmap(fold_in, (0, None), 1)(key, steps) if chains else fold_in(key, steps)
+    return Draws(normal, uniform, keys)
+
+
+def epoch_length(layout: NoiseLayout, num_particles: int) -> int:
+    """How many steps share one key of the stream: a power of two, so that its counters do not run over."""
+    numbers = num_particles * (layout.size("normal") + layout.size("uniform"))
+    return min(4096, 1 << (2**31 // max(numbers, 1)).bit_length() - 1)
+
+
+def _stream(key: jax.Array, first: Any, count: int, numbers: int, epoch: int) -> Any:
+    """Uniforms on (−1, 1) of shape (count · numbers, chains): both words of the threefry blocks of their counters."""
+    dtype = jnp.result_type(float)
+    per_step = numbers if dtype.itemsize == 8 else -(-numbers // 2)
+    if numbers == 0:
+        return jnp.zeros((0, *key.shape), dtype)
+    chains = key.ndim == 1
+    epochs = jax.vmap(_epoch_key, (0, None))(key, first // epoch) if chains else _epoch_key(key, first // epoch)
+    start = jnp.uint32(per_step) * (first % epoch).astype(jnp.uint32)
+    counters = start + jnp.arange(count * per_step, dtype=jnp.uint32)
+    fold_in = jax.random.fold_in
+    if chains:
+        blocks = jax.vmap(jax.vmap(fold_in, (0, None)), (None, 0))(epochs, counters)
+    else:
+        blocks = jax.vmap(fold_in, (None, 0))(epochs, counters)
+    words = jax.random.key_data(blocks)
+    if dtype.itemsize == 8:
+        return _symmetric(words[..., 0].astype(jnp.uint64) << 32 | words[..., 1], dtype)
+    words = jnp.moveaxis(words, -1, 1) if chains else words
+    flat = _symmetric(words.reshape(-1), dtype).reshape((count, 2 * per_step, *key.shape))
+    return flat[:, :numbers]
+
+
+def _epoch_key(key: jax.Array, epoch: Any) -> jax.Array:
+    # Steps count from 0, so the upper half of the counters is free.
+    return jax.random.fold_in(key, epoch.astype(jnp.uint32) | np.uint32(1 << 31))
+
+
+def _symmetric(bits: Any, dtype: Any) -> Any:
+    """Uniform on (−1, 1) from random bits: never −1, and symmetric to the last bit but one."""
+    info = jnp.finfo(dtype)
+    one = np.array(1, dtype).view(bits.dtype)
+    unit = jax.lax.bitcast_convert_type(bits >> (info.bits - info.nmant) | one, dtype) - 1
+    low = np.nextafter(np.array(-1, dtype), np.array(0, dtype))
+    return jnp.maximum(2 * unit + low, low)
+
+
+def _blocks(uniforms: Any, layout: NoiseLayout, axis: int = 1) -> tuple[Any, Any]:
+    """Standard normals, √2 erf⁻¹(u), and uniforms on (0, 1), (u + 1) / 2, along the axis of the numbers."""
     size = layout.size("normal")
-    if size == uniforms.shape[-1]:
-        return _normal(uniforms), uniforms[..., :0]
-    return _normal(uniforms[..., :size]), 0.5 * (uniforms[..., size:] + 1)
-
-
-def _normal(uniforms: Any) -> Any:
+    normal, uniform = jnp.split(uniforms, [size], axis=axis)
     # In one dim: loops over a last axis as short as a guide are slow to compile and to run.
-    flat = uniforms.reshape(-1)
-    return (np.sqrt(2).astype(flat.dtype) * jax.lax.erf_inv(flat)).reshape(uniforms.shape)
+    flat = np.sqrt(2).astype(normal.dtype) * jax.lax.erf_inv(normal.reshape(-1))
+    return flat.reshape(normal.shape), 0.5 * (uniform + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from typing import Any
 
 from svijax.base import ModelError, ShapeError, SupportError, message
 from svijax.distributions import Delta
@@ -28,10 +29,13 @@ def check_pair(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site])
             raise ModelError(
                 message(
                     f"guide site {site.name!r} is observed.",
+                    plates=site.plates,
+                    expected="draws of latents only",
+                    got=f"an observation of shape {site.shape}",
                     fix="observe it in the model; a term of log q is stated with svijax.factor.",
                 )
             )
-        if not site.auxiliary:
+        if not site.auxiliary or site.name in model:
             _check_site(site, model.get(site.name), model)
 
 
@@ -39,19 +43,24 @@ def _check_site(guide: Sample, model: Sample | None, all_model: Mapping[str, Sam
     if model is None or model.observed:
         raise ModelError(_stray(guide, model, [n for n, s in all_model.items() if s.latent]))
     if len(guide.fn.event_shape) != len(model.fn.event_shape):
+        dims = len(model.fn.event_shape) - len(guide.fn.event_shape)
         raise ShapeError(
             message(
                 f"guide site {guide.name!r}: its event has another number of dims than in the model.",
                 plates=model.plates,
                 expected=f"event shape {tuple(model.fn.event_shape)}",
                 got=f"event shape {tuple(guide.fn.event_shape)}",
-                fix=f"use .to_event({len(model.fn.event_shape)}) in the guide.",
+                fix=f"add .to_event({dims}) in the guide."
+                if dims > 0
+                else f"add .to_event({-dims}) in the model, or leave it out in the guide.",
             )
         )
     _check_plates(guide, model)
-    if isinstance(guide.fn, Delta):
+    if _is_point(guide.fn):
         return
-    if is_subset(guide.fn.support, model.fn.support) is False:
+    # As sets the integers lie inside the reals, but a mass is no density.
+    same_kind = bool(guide.fn.support.is_discrete) == bool(model.fn.support.is_discrete)
+    if not same_kind or is_subset(guide.fn.support, model.fn.support) is False:
         raise SupportError(
             message(
                 f"guide site {guide.name!r} can leave the support of its prior.",
@@ -61,6 +70,15 @@ def _check_site(guide: Sample, model: Sample | None, all_model: Mapping[str, Sam
                 fix=_support_remedy(model),
             )
         )
+
+
+def _is_point(fn: Any) -> bool:
+    """Whether the distribution is a point mass, wrapped or not."""
+    while not isinstance(fn, Delta):
+        fn = getattr(fn, "base_dist", None)
+        if fn is None:
+            return False
+    return True
 
 
 def _check_plates(guide: Sample, model: Sample) -> None:
@@ -73,6 +91,7 @@ def _check_plates(guide: Sample, model: Sample) -> None:
             raise ModelError(
                 message(
                     f"guide site {guide.name!r}: plate {name!r} subsamples, and the {lacking} does not have it here.",
+                    plates=model.plates,
                     expected=f"plates [{', '.join(map(str, model.plates))}]",
                     got=f"plates [{', '.join(map(str, guide.plates))}]",
                     fix=f"enter svijax.plate({name!r}, {frame.size}, {frame.subsample_size}) in the {lacking} too.",
@@ -82,6 +101,7 @@ def _check_plates(guide: Sample, model: Sample) -> None:
             raise ModelError(
                 message(
                     f"guide site {guide.name!r}: plate {name!r} lies at another dim than in the model.",
+                    plates=model.plates,
                     expected=f"dim {theirs[name].dim}",
                     got=f"dim {ours[name].dim}",
                     fix=f"give the plate dim={theirs[name].dim} in the guide.",
@@ -93,7 +113,7 @@ def _missing(site: Sample, spare: list[str]) -> str:
     near = difflib.get_close_matches(site.name, spare, n=1)
     hint = f"; did you mean it by the guide's {near[0]!r}?" if near else ""
     return message(
-        f"model site {site.name!r} is latent, and the guide has no site of that name{hint}",
+        f"model site {site.name!r} is latent, and the guide has no site of that name{hint or '.'}",
         plates=site.plates,
         expected=f"a guide site {site.name!r} of shape {site.shape}",
         got=f"guide sites {spare}" if spare else "none",
@@ -107,6 +127,7 @@ def _stray(guide: Sample, model: Sample | None, latents: list[str]) -> str:
     hint = f"; did you mean {near[0]!r}?" if near and near[0] != guide.name else "."
     return message(
         f"guide site {guide.name!r} is {state}{hint}",
+        plates=guide.plates,
         expected=f"one of the model's latents {latents}",
         got=repr(guide.name),
         fix="remove it, or mark a variable that only the guide has with infer={'is_auxiliary': True}.",

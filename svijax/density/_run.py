@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from svijax.effects import Handler, Mutable, PlateIndices, Sample, Site, label
+from svijax.effects import Handler, Mutable, Sample, Site, label
 from svijax.handlers import Trace, noise, replay, seed, supply, trace
 
 Program = Callable[..., Any]
@@ -23,6 +23,7 @@ class cut(Handler):
 
 
 def has_pathwise_gradient(site: Sample) -> bool:
+    """Whether draws of the site carry derivatives in its parameters; where nobody says so, they do not."""
     return bool(getattr(site.fn, "has_rsample", False))
 
 
@@ -36,7 +37,10 @@ def run_guide(
     noise_values: Mapping[str, Any] | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> Trace:
-    """Sites of the guide. Latents in ``noise_values`` come from noise, the others from keys."""
+    """Sites of the guide. Latents in ``noise_values`` come from noise, the others from keys.
+
+    :param plate_key: the key of the plates' subsamples; ``key`` if not given. :param state: the mutables.
+    """
     with (
         cut(),
         trace() as sites,
@@ -59,7 +63,7 @@ def run_model(
     plate_key: jax.Array | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> Trace:
-    """Sites of the model, its latents and subsamples taken from the guide's."""
+    """Sites of the model, its latents and subsamples taken from the guide's; parameters as in ``run_guide``."""
     with (
         trace() as sites,
         supply(data=state or {}),
@@ -75,6 +79,3 @@ def mutable_state(*traces: Mapping[str, Site]) -> dict[str, Any]:
     """Last content of the mutables; later traces win."""
     return {s.name: s.value for sites in traces for s in sites.values() if isinstance(s, Mutable)}
 
-
-def subsamples(sites: Mapping[str, Site]) -> dict[str, PlateIndices]:
-    return {s.name: s for s in sites.values() if isinstance(s, PlateIndices)}

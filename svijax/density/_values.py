@@ -31,6 +31,7 @@ class Check:
     plates: tuple[object, ...] = ()
 
     def passed(self) -> Any:
+        """Whether all is well, as one boolean."""
         return jnp.all(self.ok)
 
     def explain(self) -> SvijaxError:
@@ -92,7 +93,7 @@ def _arguments(role: str, site: Sample) -> Iterator[Check]:
     fn = site.fn
     while True:
         for name, constraint in getattr(fn, "arg_constraints", {}).items():
-            value = getattr(fn, name, None)
+            value = _given(fn, name)
             # Values that could be read were checked when the distribution was made.
             if not isinstance(value, jax.Array) or isinstance(constraint, type(constraints.dependent)):
                 continue
@@ -111,16 +112,20 @@ def _arguments(role: str, site: Sample) -> Iterator[Check]:
             return
 
 
+def _given(fn: Any, name: str) -> Any:
+    """The argument of this name, if it is one that the distribution was made from and not one that follows."""
+    fields = getattr(fn, "_fields", None)
+    if fields is None:
+        return getattr(fn, name, None)
+    return next((getattr(fn, field) for field in (name, f"_{name}") if field in fields), None)
+
+
 def _value(site: Sample) -> Iterator[Check]:
     event_dim = len(site.fn.event_shape)
-    inside = site.fn.support.check(site.value)
-    not_nan = jnp.ones(jnp.shape(inside), bool)
-    if jnp.issubdtype(jnp.result_type(site.value), jnp.inexact):
-        not_nan = _over_event(~jnp.isnan(site.value), event_dim)
-    if site.observed:
+    if site.observed and jnp.issubdtype(jnp.result_type(site.value), jnp.inexact):
         yield Check(
             label=f"observation {site.name}",
-            ok=_unless_masked(not_nan, site),
+            ok=_unless_masked(_over_event(~jnp.isnan(site.value), event_dim), site),
             value=site.value,
             error=DataError,
             summary=f"model site {site.name!r}: the observation is NaN where it is not masked.",
@@ -128,9 +133,11 @@ def _value(site: Sample) -> Iterator[Check]:
             fix=f"drop those rows, or leave them out with svijax.sample({site.name!r}, ..., obs_mask=) or handlers.mask.",
             plates=site.plates,
         )
+    if isinstance(site.fn.support, type(constraints.dependent)):
+        return
     yield Check(
         label=f"{'observation' if site.observed else 'draw'} {site.name}",
-        ok=_unless_masked(inside, site),
+        ok=_unless_masked(site.fn.support.check(site.value), site),
         value=site.value,
         error=DataError if site.observed else SupportError,
         summary=f"model site {site.name!r}: the {'observation' if site.observed else 'draw of the guide'} is "
@@ -163,4 +170,9 @@ def _over_event(ok: Any, event_dim: int) -> Any:
 
 
 def _unless_masked(ok: Any, site: Sample) -> Any:
-    return ok if site.mask is None else jnp.logical_or(ok, jnp.logical_not(site.mask))
+    if site.mask is None:
+        return ok
+    # What was checked may have the dims of an event on the right, which the mask has not.
+    batch = len(site.sample_shape) + len(site.fn.batch_shape)
+    ok = _over_event(ok, jnp.ndim(ok) - batch)
+    return jnp.logical_or(ok, jnp.logical_not(site.mask))

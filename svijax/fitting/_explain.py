@@ -14,7 +14,8 @@ from svijax.effects import Sample, no_handlers
 from svijax.objectives import Objective
 
 from ._state import SVIState, from_view
-from ._step import differentiate, draws_at
+from ._loop import next_draws
+from ._step import differentiate
 
 if TYPE_CHECKING:
     from ._svi import SVI
@@ -80,7 +81,7 @@ def explain(svi: SVI, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[st
         free = state.free
         guide, model = bind(svi.guide, free), bind(svi.model, free)
         layout = noise_layout(guide, args, kwargs)
-        draws = draws_at(state, layout, problem.num_particles)
+        draws = next_draws(problem, layout, state)
         result, view = differentiate(
             svi.objective, svi.model, svi.guide, state, draws, args, kwargs, _layout_for(svi, layout)
         )

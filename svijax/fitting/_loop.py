@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from svijax.base import is_threefry
-from svijax.density import Draws, NoiseLayout, Program, bind, draw_steps, noise_layout
+from svijax.density import Draws, NoiseLayout, Program, bind, draw, draw_ahead, epoch_length, noise_layout
 from svijax.objectives import Objective
 
 from ._state import SVIState
@@ -25,11 +25,11 @@ from ._step import all_finite, one_step
 ROLLED_BACK = ("free", "optim_state", "mutable")
 """What a step that is not taken leaves as it was."""
 
-NOISE_LIMIT = 1 << 20
-"""Most numbers of noise that are drawn ahead at once."""
+NOISE_LIMIT = 1 << 17
+"""Numbers of noise that are drawn ahead at once, about: they shall stay in the cache."""
 
-BLOCK_LIMIT = 2048
-"""Most steps whose noise is drawn ahead at once."""
+LEAST_BLOCK = 16
+"""Steps whose noise is drawn ahead at least."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,6 @@ def run_steps(
     layout = layout_of(problem, single, args, kwargs)
     block = _block_length(problem, layout, single, chains, carry)
     axes = _axes(carry, single) if chains else None
-    draw_block = partial(_draw_block, problem, layout, carry.state, block, chains)
     step = _stepper(problem, layout, carry.state, axes, args, kwargs)
     first = jnp.max(carry.state.step)
 
@@ -91,7 +90,7 @@ def run_steps(
         done, moving, losses = state
         start = (first + done) % block
         stop = start + jnp.minimum(block - start, count - done)
-        draws = draw_block(first + done - start)
+        draws = draws_of(problem, layout, carry.state, first + done - start, block)
 
         def body(i: Any, inner: tuple[Any, Any]) -> tuple[Any, Any]:
             moving, losses = inner
@@ -127,30 +126,34 @@ def _block_length(
         return 1
     size = problem.num_particles * (layout.size("normal") + layout.size("uniform"))
     size *= jnp.shape(carry.alive)[0] if chains else 1
-    length = BLOCK_LIMIT
-    while length > 1 and length * size > NOISE_LIMIT:
+    length = epoch_length(layout, problem.num_particles)
+    while length > LEAST_BLOCK and length * size > NOISE_LIMIT:
         length //= 2
     return length
 
 
-def _draw_block(
-    problem: Problem, layout: NoiseLayout, state: SVIState, block: int, chains: bool, begin: Any
-) -> Draws:
-    """The randomness of steps ``begin`` ... ``begin + block − 1``: leading axis the step, noise with chains last."""
-    steps = begin + jnp.arange(block, dtype=jnp.int32)
-    fold_in = jax.vmap(jax.random.fold_in, (None, 0))
-    if not chains:
-        return draw_steps(fold_in(state.key, steps), layout, problem.num_particles)
-    keys = jax.vmap(fold_in, (0, None), 1)(state.key, steps)
-    draws = draw_steps(keys.reshape(-1), layout, problem.num_particles)
+def draws_of(problem: Problem, layout: NoiseLayout, state: SVIState, first: Any, count: int) -> Draws:
+    """The randomness of steps ``first`` ... ``first + count − 1``: leading axis the step, noise with chains last."""
+    if is_threefry(state.key):
+        return draw_ahead(state.key, first, count, layout, problem.num_particles)
 
-    def chains_last(x: Any) -> Any:
-        return jnp.moveaxis(x.reshape((*keys.shape, *x.shape[1:])), 1, -1)
+    def one(key: jax.Array, t: Any) -> Draws:
+        return draw(jax.random.fold_in(key, t), layout, problem.num_particles)
 
-    return Draws(chains_last(draws.normal), chains_last(draws.uniform), keys)
+    steps = jnp.arange(count, dtype=jnp.int32) + first
+    over_steps = jax.vmap(one, (None, 0))
+    if jnp.ndim(state.step) == 0:
+        return over_steps(state.key, steps)
+    return jax.vmap(over_steps, (0, None), _CHAINS_SECOND)(state.key, steps)
+
+
+def next_draws(problem: Problem, layout: NoiseLayout, state: SVIState) -> Draws:
+    """The randomness of the state's next step: what a run would use for it."""
+    return jax.tree.map(lambda x: x[0], draws_of(problem, layout, state, state.step, 1))
 
 
 _DRAW_AXES = Draws(-1, -1, 0)  # type: ignore[arg-type]
+_CHAINS_SECOND = Draws(-1, -1, 1)  # type: ignore[arg-type]
 
 
 def _stepper(

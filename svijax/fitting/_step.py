@@ -143,6 +143,8 @@ def one_step(
         ).loss
 
     result, gradient = differentiate(objective, model, guide, state, draws, args, kwargs, layout)
+    # Else the compiler takes the sum below apart, down to the single sites, and the gradient with it.
+    gradient = jax.lax.optimization_barrier(gradient)
     after = apply_gradient(optim, state, result.loss, gradient, value)
     after = after.having(mutable=_like({**state.mutable, **result.mutable}, state.mutable))
     return after, StepInfo(result.loss, nan_unless_finite(gradient))
@@ -160,11 +162,6 @@ def all_finite(tree: Any) -> Any:
     for flag in flags:
         result = result & flag
     return result
-
-
-def draws_at(state: SVIState, layout: NoiseLayout, num_particles: int) -> Draws:
-    """The randomness of the state's next step."""
-    return draw(jax.random.fold_in(state.key, state.step), layout, num_particles)
 
 
 def _like(new: Any, old: Any) -> Any:

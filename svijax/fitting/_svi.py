@@ -27,11 +27,11 @@ from svijax.objectives import Objective, Trace_ELBO, check_count
 from svijax.optim import as_transformation
 
 from ._init import explain_checks, make_state
-from ._loop import ROLLED_BACK, Problem, layout_of, select
+from ._loop import ROLLED_BACK, Problem, layout_of, next_draws, select
 from ._result import SVIRunResult
 from ._run import run
 from ._state import SVIState, check_same
-from ._step import all_finite, as_free, draws_at, loss_at, one_step
+from ._step import all_finite, as_free, loss_at, one_step
 
 INIT_TRIES = 20
 """How often ``init`` starts anew, with other keys, when a log density is not finite at the start."""
@@ -253,7 +253,7 @@ def _step_function(svi: SVI, kind: str, static: Any) -> Callable[..., Any]:
     def step(state: SVIState, arrays: tuple[Any, ...]) -> Any:
         args, kwargs = join_arguments(arrays, static)
         layout = layout_of(problem, state, args, kwargs)
-        draws = draws_at(state, layout, problem.num_particles)
+        draws = next_draws(problem, layout, state)
         programs = problem.objective, problem.model, problem.guide
         if kind == "evaluate":
             free, rest = state.free, (state.constraints, state.mutable)
