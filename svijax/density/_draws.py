@@ -42,6 +42,11 @@ class NoiseLayout:
         """How many numbers of noise of this kind one draw of the guide takes."""
         return sum(spec.size for spec in self.specs if spec.kind == kind)
 
+    def centre(self) -> dict[str, Any]:
+        """Noise by site name in the middle of its distribution: every draw at its median."""
+        middle = {"normal": 0.0, "uniform": 0.5}
+        return {n: np.full(s.shape, middle[s.kind], s.dtype) for n, s in zip(self.names, self.specs, strict=True)}
+
     def split(self, normal: Any, uniform: Any) -> dict[str, Any]:
         """Noise by site name, from one vector of each kind."""
         blocks = {"normal": normal, "uniform": uniform}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from svijax.base import DataError, ModelError, ParameterError, SupportError, SvijaxError, message
+from svijax.distributions import Delta
 from svijax.effects import Param, Sample, Site
 from svijax.transforms import constraints
 
@@ -52,12 +53,18 @@ def first_bad(ok: np.ndarray, value: np.ndarray) -> tuple[tuple[int, ...], Any]:
     return index, aligned[index] if aligned.ndim >= len(index) else aligned
 
 
-def check_values(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> list[Check]:
-    """Every check of values that a pair of traces allows, parameters first, log densities last."""
+def check_values(
+    model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site], given: Collection[str] = ()
+) -> list[Check]:
+    """Every check of values that a pair of traces allows, parameters first, log densities last.
+
+    ``given``: names of parameters whose values the user gave over those of the programs.
+    """
     checks: list[Check] = []
     for role, sites in (("guide", guide_trace), ("model", model_trace)):
         for site in sites.values():
-            if isinstance(site, Param):
+            # What a guide keeps in a group starts as the guide made it, unless the user gave it.
+            if isinstance(site, Param) and (site.group is None or site.name in given):
                 checks += _params(role, site)
     for role, sites in (("model", model_trace), ("guide", guide_trace)):
         for site in sites.values():
@@ -91,7 +98,7 @@ def _params(role: str, site: Param) -> Iterator[Check]:
 
 def _arguments(role: str, site: Sample) -> Iterator[Check]:
     fn = site.fn
-    while True:
+    while not isinstance(fn, Delta):
         for name, constraint in getattr(fn, "arg_constraints", {}).items():
             value = _given(fn, name)
             # Values that could be read were checked when the distribution was made.

@@ -24,6 +24,7 @@ from ._sites import Sample as Sample
 from ._sites import Site as Site
 from ._sites import Subsample as Subsample
 from ._sites import draw_subset as draw_subset
+from ._sites import makes_value as makes_value
 from ._stack import Handler as Handler
 from ._stack import label as label
 from ._stack import no_handlers as no_handlers

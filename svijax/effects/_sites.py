@@ -215,7 +215,8 @@ class PlateIndices(Site):
 
     def resolve(self, where: str) -> Self:
         if self.value is not None:
-            return self
+            every = isinstance(self.value, np.ndarray) and np.array_equal(self.value, np.arange(self.size))
+            return self.having(whole=True) if every else self
         if self.subsample_size == self.size:
             return self.having(value=np.arange(self.size), whole=True)
         summary = f"{where} plate {self.name!r} draws {self.subsample_size} of {self.size} and has no key."

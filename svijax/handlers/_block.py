@@ -15,7 +15,12 @@ from ._seed import kind_of
 class block(Handler):
     """Hides the sites that ``hide_fn``, ``hide``, ``expose_types`` or ``expose`` say (the first given counts).
 
-    With none of them every site is hidden. Hidden sites still get keys from the seed outside, by their names.
+    With none of them every site is hidden. Hidden sites still get keys from the seed outside, by their names, so
+    that hiding a site changes no draw.
+
+    :param hide_fn: a function of the site, True to hide it. :param hide: names to hide. :param expose_types: kinds
+        to leave visible ("sample", "param", "plate", "deterministic", "factor", "mutable"). :param expose: names to
+        leave visible.
     """
 
     def __init__(
@@ -27,10 +32,10 @@ class block(Handler):
         expose: Iterable[str] | None = None,
     ) -> None:
         super().__init__(fn)
-        self.hides = _rule(hide_fn, hide, expose_types, expose)
+        self.hide_fn = _rule(hide_fn, hide, expose_types, expose)
 
     def process(self, site: Site) -> Site:
-        if isinstance(site, KeyRequest | MaskQuery | Subsample) or not self.hides(site):
+        if isinstance(site, KeyRequest | MaskQuery | Subsample) or not self.hide_fn(site):
             return site
         if not site.needs_key:
             return site.having(stop=True)

@@ -16,6 +16,7 @@ class condition(NamedHandler):
 
     :param data: values by name. :param condition_fn: a function of the site that gives a value or None.
     :raises UnknownNameError: a name in ``data`` that no sample site has.
+    :raises ShapeError: a value that has not the shape of its site.
     """
 
     def __init__(

@@ -9,7 +9,10 @@ from svijax.effects import Handler, Sample, Site
 
 
 class infer_config(Handler):
-    """Adds ``config_fn(site)`` to the ``infer`` options of each sample site."""
+    """Adds ``config_fn(site)`` to the ``infer`` options of each sample site.
+
+    :param config_fn: a function of the site that gives a dictionary of options, or None for none.
+    """
 
     def __init__(
         self,

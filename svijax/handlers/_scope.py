@@ -12,7 +12,10 @@ from ._seed import kind_of
 
 
 class scope(Handler):
-    """Names become ``{prefix}{divider}{name}``, those of plates too. Nested scopes compose: ``a/b/x``."""
+    """Names become ``{prefix}{divider}{name}``, those of plates too. Nested scopes compose: ``a/b/x``.
+
+    :param hide_types: kinds of records that keep their names, e.g. ``("plate",)``.
+    """
 
     def __init__(
         self,

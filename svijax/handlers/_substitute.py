@@ -16,8 +16,10 @@ from ._names import NamedHandler
 class substitute(NamedHandler):
     """Values for sample, param, plate, deterministic and mutable sites; a sample site stays a latent.
 
-    :param data: values by name. :param substitute_fn: a function of the site that gives a value or None.
+    :param data: values by name, those of params constrained; a plate's are the indices of the rows in play.
+    :param substitute_fn: a function of the site that gives a value or None.
     :raises UnknownNameError: a name in ``data`` that no site has.
+    :raises ShapeError: a value that has not the shape of its site.
     """
 
     kinds = (Sample, Param, ParamGroup, PlateIndices, Deterministic, Mutable)
@@ -37,6 +39,7 @@ class substitute(NamedHandler):
         return type(self)(self.fn, self.data, self.substitute_fn)
 
     def value_for(self, site: Site) -> Any:
+        """What goes in the place of the site's value; None to leave it alone."""
         if self.data is None:
             return self.substitute_fn(site) if self.substitute_fn else None
         if isinstance(site, ParamGroup):
@@ -54,10 +57,25 @@ class substitute(NamedHandler):
 
 
 class supply(substitute):
-    """``substitute`` for callers whose names belong to several programs: unknown ones are not its business."""
+    """``substitute`` for callers whose names belong to several programs: they ask ``met`` which it found.
+
+    ``met`` grows with every call; it is the caller's to judge.
+    """
+
+    def fresh(self) -> supply:
+        # Names are all that calls leave behind, and they may leave them here.
+        return self
+
+    @property
+    def met(self) -> tuple[str, ...]:
+        """Names of the sites that the programs under this handler stated."""
+        return tuple(self._met)
+
+    def forget(self) -> None:
+        """Nothing is forgotten."""
 
     def finish(self) -> None:
-        self._met.clear()
+        """Unknown names are no error."""
 
 
 def join(data: Mapping[str, Any], group: ParamGroup) -> Any:

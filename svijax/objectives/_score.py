@@ -2,6 +2,11 @@
 
 A cost c that depends on such a draw z enters the objective as c · exp(s − sg(s)), s = log q(z) neither scaled nor
 masked (DiCE, Foerster et al. 2018, eq. 5): its value is c, and all its derivatives are right.
+
+Which draws a cost depends on follows from the order of statements: those before it. The score of one more draw costs
+variance and no bias, so every doubt is settled that way. Element i of a cost takes element i of a score where cost and
+draw stand in one plate and all draws between them too: by what a plate says, nothing can then have carried the draw
+of one element to another. Elsewhere it takes the sum of the scores.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from svijax.density import cost, has_pathwise_gradient, scored_sites, total
-from svijax.effects import Factor, Sample, Site
+from svijax.effects import Factor, Mutable, Sample, Site
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,19 @@ class Score:
     plates: Mapping[str, int]
 
 
-def scores_of(guide_trace: Mapping[str, Site]) -> list[Score]:
-    """Scores of the latents that have no pathwise gradient; empty for a reparameterised guide."""
+def scores_of(guide_trace: Mapping[str, Site], model_trace: Mapping[str, Site]) -> list[Score]:
+    """Scores of the latents that have no pathwise gradient; empty for a reparameterised guide.
+
+    Where a program has a mutable state (a batch norm, say) nothing is kept apart: the state can carry the draw of one
+    element to another.
+    """
+    stateful = any(isinstance(site, Mutable) for sites in (guide_trace, model_trace) for site in sites.values())
     out = []
     for order, site in enumerate(guide_trace.values()):
         if isinstance(site, Sample) and site.latent and not has_pathwise_gradient(site):
             raw = site.fn.log_prob(site.value) if site.log_prob is None else site.log_prob
-            out.append(Score(order, raw, {frame.name: frame.dim for frame in site.plates}))
+            plates = {} if stateful else {frame.name: frame.dim for frame in site.plates}
+            out.append(Score(order, raw, plates))
     return out
 
 
@@ -50,18 +61,21 @@ def model_terms(
 ) -> dict[str, Any]:
     """log p by site, each times the scores of the draws that the model had read by then.
 
-    What the model reads at a latent may depend on every draw that the guide made up to it.
+    What the model reads at a latent may depend on every draw that the guide made up to it, draws of variables that
+    only the guide has among them; what it reads of a mutable state, on every draw of all elements.
     """
     order = {name: i for i, name in enumerate(guide_trace)}
-    # A draw that only the guide has can act through any latent drawn after it, so it is never left out.
-    own = [s for s in guide_trace.values() if isinstance(s, Sample) and s.name not in model_trace]
-    reach = max((order[site.name] for site in own), default=-1)
+    written = {site.name for site in guide_trace.values() if isinstance(site, Mutable)}
+    reach, upstream = -1, list[Score]()
     terms = {}
     for site in model_trace.values():
-        if site.name in order and isinstance(site, Sample):
-            reach = max(reach, order[site.name])
+        if isinstance(site, Mutable) and site.name in written:
+            reach, upstream = len(order), scores
+        elif isinstance(site, Sample) and order.get(site.name, -1) > reach:
+            reach = order[site.name]
+            upstream = _upstream(scores, guide_trace, reach)
         if isinstance(site, Sample | Factor):
-            terms[site.name] = with_scores(site, _upstream(scores, guide_trace, reach))
+            terms[site.name] = with_scores(site, upstream)
     return terms
 
 
@@ -69,12 +83,11 @@ def with_scores(site: Sample | Factor, upstream: list[Score]) -> Any:
     """The site's term, scaled and masked once, times exp(s − sg(s)) of its upstream scores."""
     if not upstream:
         return total(site)
-    costs = cost(site)
-    names = {frame.name for frame in site.plates}
-    log_q = 0.0
-    for score in upstream:
-        log_q = log_q + _summed_to(score, names)
-    return jnp.sum(costs * jnp.exp(log_q - jax.lax.stop_gradient(log_q)))
+    plates = {(frame.name, frame.dim) for frame in site.plates}
+    log_q = _summed_to(upstream[0], plates)
+    for score in upstream[1:]:
+        log_q = log_q + _summed_to(score, plates)
+    return jnp.sum(cost(site) * jnp.exp(log_q - jax.lax.stop_gradient(log_q)))
 
 
 def _upstream(scores: list[Score], guide_trace: Mapping[str, Site], reach: int) -> list[Score]:
@@ -82,23 +95,24 @@ def _upstream(scores: list[Score], guide_trace: Mapping[str, Site], reach: int) 
 
     A draw outside a plate may depend on all its elements, and carries that to whatever reads it.
     """
-    out = []
-    sites = list(guide_trace.values())
-    for score in scores:
-        if score.order > reach:
-            continue
-        kept = dict(score.plates)
-        for later in sites[score.order + 1 : reach + 1]:
-            if isinstance(later, Sample):
-                inside = {frame.name for frame in later.plates}
-                kept = {name: dim for name, dim in kept.items() if name in inside}
-        out.append(Score(score.order, score.log_q, kept))
-    return out
+    by_order = {score.order: score for score in scores if score.order <= reach}
+    out: list[Score] = []
+    common: set[str] | None = None  # plates that every draw after this one is in, up to reach
+    for order, site in reversed(list(enumerate(guide_trace.values()))[: reach + 1]):
+        if order in by_order:
+            score = by_order[order]
+            kept = {name: dim for name, dim in score.plates.items() if common is None or name in common}
+            out.append(Score(order, score.log_q, kept))
+        if isinstance(site, Sample):
+            inside = {frame.name for frame in site.plates}
+            common = inside if common is None else common & inside
+    return out[::-1]
 
 
-def _summed_to(score: Score, plates: set[str]) -> Any:
+def _summed_to(score: Score, plates: set[tuple[str, int]]) -> Any:
+    """The score summed over all its dims but those of the given plates (by name and dim)."""
     ndim = jnp.ndim(score.log_q)
-    kept = {dim for name, dim in score.plates.items() if name in plates}
+    kept = {dim for name, dim in score.plates.items() if (name, dim) in plates}
     axes = tuple(axis for axis in range(-ndim, 0) if axis not in kept)
     summed = jnp.sum(score.log_q, axis=axes, keepdims=True) if axes else score.log_q
     # Leading dims of one element are dropped, so that the cost's shape is what broadcasting gives.

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from svijax.base import ArgumentError, as_key, message, site_key
+from svijax.base import ArgumentError, as_key, check_names, message, site_key
 from svijax.density import (
     Draws,
     NoiseLayout,
@@ -57,7 +57,10 @@ class Trace_ELBO:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """The loss at constrained ``params`` by site name; differentiable any number of times."""
+        """The loss at constrained ``params`` by site name; differentiable any number of times.
+
+        :raises UnknownNameError: a name that no param of model or guide has.
+        """
         return self.evaluate(key, params, model, guide, *args, **kwargs).loss
 
     def evaluate(
@@ -69,11 +72,16 @@ class Trace_ELBO:
         *args: Any,
         **kwargs: Any,
     ) -> Evaluation:
-        """Loss, and log p and log q by site, at constrained ``params`` by site name."""
-        model, guide = supply(model, params), supply(guide, params)
-        layout = noise_layout(guide, args, kwargs)
+        """Loss, and log p and log q by site, at constrained ``params`` by site name.
+
+        :raises UnknownNameError: a name that no param of model or guide has.
+        """
+        bound_model, bound_guide = supply(model, params), supply(guide, params)
+        layout = noise_layout(bound_guide, args, kwargs)
         draws = draw(as_key(key), layout, self.num_particles)
-        return self.from_draws(draws, model, guide, args, kwargs, {}, layout)
+        result = self.from_draws(draws, bound_model, bound_guide, args, kwargs, {}, layout)
+        check_names(params, (*bound_model.met, *bound_guide.met), "params")
+        return result
 
     def from_draws(
         self,
@@ -85,7 +93,10 @@ class Trace_ELBO:
         mutable: Mapping[str, Any],
         layout: NoiseLayout | None = None,
     ) -> Evaluation:
-        """The evaluation of programs that have their parameters, at given randomness."""
+        """The evaluation of programs that have their parameters, at given randomness.
+
+        :param mutable: the mutable state before. :param layout: that of the guide's noise, if it is known already.
+        """
         layout = noise_layout(guide, args, kwargs) if layout is None else layout
 
         def particle(normal: Any, uniform: Any, key: jax.Array) -> Evaluation:
@@ -112,7 +123,7 @@ def estimate(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -
     """
     guide_trace = _with_shared_masks(model_trace, guide_trace)
     check_pair(model_trace, guide_trace)
-    scores = scores_of(guide_trace)
+    scores = scores_of(guide_trace, model_trace)
     log_p, log_q = log_density(model_trace), log_density(guide_trace)
     if scores:
         surrogate_p = model_terms(model_trace, guide_trace, scores)
@@ -134,7 +145,7 @@ def check_count(name: str, number: Any) -> None:
             )
         )
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ArgumentError(message(f"{name} must be an int of at least 1.", got=repr(number)))
+        raise ArgumentError(message(f"{name} must be an int of at least 1.", got=repr(number), fix=f"pass {name}=1."))
 
 
 def _sum(terms: Mapping[str, Any]) -> Any:
