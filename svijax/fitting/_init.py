@@ -12,6 +12,7 @@ import optax
 from svijax.base import ModelError, ParameterError, as_key, check_names, message, pack, plan
 from svijax.density import (
     Check,
+    NoiseLayout,
     Program,
     abstractly,
     check_pair,
@@ -19,6 +20,8 @@ from svijax.density import (
     mutable_state,
     run_guide,
     run_model,
+    scored_sites,
+    total,
     unconstrain,
 )
 from svijax.effects import Mutable, Param, Sample, Site, no_handlers
@@ -35,13 +38,14 @@ def run_pair(
     init_params: Mapping[str, Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
+    noise_values: Mapping[str, Any] | None = None,
 ) -> tuple[Trace, Trace]:
     """(model trace, guide trace) at the programs' own initial parameters.
 
     :raises ModelError: the programs do not fit each other.
     """
     with no_handlers(), supply(data=init_params):
-        guide_trace = run_guide(guide, args, kwargs, key=key)
+        guide_trace = run_guide(guide, args, kwargs, key=key, noise_values=noise_values)
         values = {s.name: s.value for s in guide_trace.values() if isinstance(s, Param)}
         with supply(data=values):
             model_trace = run_model(
@@ -65,17 +69,15 @@ def make_state(
     The keys of the start and of the steps are separate.
     """
     init_key, run_key = jax.random.split(as_key(key))
-    model_trace, guide_trace = run_pair(model, guide, init_key, init_params, args, kwargs)
-    _check_stable(model, guide, init_params, args, kwargs, model_trace, guide_trace)
+    model_trace, guide_trace = _run_checked(model, guide, init_key, init_params, args, kwargs)
     params = _collect(model_trace, guide_trace)
     check_names(init_params, params, "init_params")
     constraints = {name: site.constraint for name, site in params.items()}
     tree = {name: _as_free(site) for name, site in params.items()}
     packed = bool(tree) and is_elementwise(optim, tree)
     free = pack(tree, plan(tree, packed=packed, groups=_groups(params)))
-    checks = check_values(model_trace, guide_trace)
-    values = [c for c in checks if "density" not in c.label]
-    densities = [c for c in checks if "density" in c.label]
+    checks = check_values(model_trace, guide_trace, init_params)
+    densities = [total(site) for sites in (model_trace, guide_trace) for site in scored_sites(sites)]
     state = SVIState(
         free=free,
         constraints=constraints,
@@ -85,7 +87,8 @@ def make_state(
         step=jnp.zeros((), jnp.int32),
         key_impl=str(jax.random.key_impl(run_key)),
     )
-    return state, _all(values), _all(densities)
+    legal = _all([check for check in checks if check.error is not ModelError])
+    return state, legal, jnp.isfinite(sum(densities, jnp.zeros(())))
 
 
 def explain_checks(
@@ -98,8 +101,8 @@ def explain_checks(
 ) -> None:
     """Raise the error of the first check that fails, on concrete values."""
     init_key, _ = jax.random.split(as_key(key))
-    traces = run_pair(model, guide, init_key, init_params, args, kwargs)
-    for check in check_values(*traces):
+    traces = _run_checked(model, guide, init_key, init_params, args, kwargs)
+    for check in check_values(*traces, init_params):
         if not bool(check.passed()):
             raise check.explain()
 
@@ -171,31 +174,34 @@ def _facts(trace: Mapping[str, Site]) -> dict[str, Any]:
     }
 
 
-def _check_stable(
+def _run_checked(
     model: Program,
     guide: Program,
+    key: jax.Array,
     init_params: Mapping[str, Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    model_trace: Mapping[str, Site],
-    guide_trace: Mapping[str, Site],
-) -> None:
-    """Run both once more, abstractly: a program that changes from call to call cannot be compiled."""
+) -> tuple[Trace, Trace]:
+    """The pair's traces with the guide's noise at its centre, after an abstract run that finds what noise there is.
 
-    def again(key: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
-        traces = run_pair(model, guide, key, init_params, args, kwargs)
-        return _facts(traces[0]), _facts(traces[1])
+    :raises ModelError: the two runs state different sites; such a program cannot be compiled.
+    """
 
-    second = abstractly(again)
-    for role, before, after in zip(("model", "guide"), (model_trace, guide_trace), second):
-        first = _facts(before)
-        if first != after:
-            changed = [n for n in {**first, **after} if first.get(n) != after.get(n)]
+    def abstract_run(key: jax.Array) -> tuple[NoiseLayout, dict[str, Any], dict[str, Any]]:
+        model_trace, guide_trace = run_pair(model, guide, key, init_params, args, kwargs)
+        return NoiseLayout.of(guide_trace), _facts(model_trace), _facts(guide_trace)
+
+    layout, *first = abstractly(abstract_run)
+    traces = run_pair(model, guide, key, init_params, args, kwargs, layout.centre())
+    for role, before, after in zip(("model", "guide"), first, map(_facts, traces), strict=True):
+        if before != after:
+            changed = [n for n in {**before, **after} if before.get(n) != after.get(n)]
             raise ModelError(
                 message(
                     f"the {role} states different sites on different calls: {changed}.",
-                    expected=[n for n in first],
-                    got=[n for n in after],
+                    expected=list(before),
+                    got=list(after),
                     fix="a program may not depend on chance, counters or globals that change between calls.",
                 )
             )
+    return traces

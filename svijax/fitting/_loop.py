@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from svijax.base import is_threefry
@@ -63,7 +64,8 @@ class Carry:
 
 def begin(state: SVIState) -> Carry:
     """A carry that moves; one per chain where the state has a leading chain axis."""
-    return Carry(state, jnp.ones(jnp.shape(state.step), bool), jnp.zeros(jnp.shape(state.step), jnp.int32))
+    shape = jnp.shape(state.step)
+    return Carry(state, np.ones(shape, bool), np.zeros(shape, np.int32))
 
 
 def run_steps(

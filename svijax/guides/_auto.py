@@ -43,9 +43,11 @@ class AutoGuide(ABC):
     ) -> dict[str, Any]:
         """State the guide's sites for these latents."""
 
-    def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+    def start(
+        self, latents: tuple[Latent, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Callable[[], dict[str, Any]]:
         """Unconstrained starting values, computed at most once, and only if a parameter asks for them."""
-        return _Start(self, args, kwargs)
+        return _Start(self, latents, args, kwargs)
 
     def sample_posterior(
         self,
@@ -109,6 +111,7 @@ def latent_values(guide_trace: Trace) -> dict[str, Any]:
 @dataclass(frozen=True)
 class _Start:
     guide: AutoGuide
+    latents: tuple[Latent, ...]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
@@ -119,4 +122,5 @@ class _Start:
     def _values(self) -> dict[str, Any]:
         key = perform(KeyRequest(name=f"{self.guide.prefix}_init")).value
         strategy = as_strategy(self.guide.init_loc_fn)
-        return initial_values(self.guide.model, self.args, self.kwargs, strategy, key)
+        shapes = {latent.name: latent.shape for latent in self.latents}
+        return initial_values(self.guide.model, self.args, self.kwargs, strategy, key, shapes)

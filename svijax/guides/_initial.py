@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,12 +120,30 @@ class _Start(Handler):
 
 
 def initial_values(
-    model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], strategy: Strategy, key: jax.Array
+    model: Program,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    strategy: Strategy,
+    key: jax.Array,
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> dict[str, Any]:
-    """Unconstrained starting values of the latents, by site name."""
+    """Unconstrained starting values of the latents, by site name. ``shapes``: theirs."""
+    if isinstance(strategy, init_to_uniform):
+        return _uniform(key, strategy.radius, shapes)
     start = _Start(strategy, site_key(key, "start"))
     with no_handlers(), seed(rng_seed=key), start, label(role="model"):
         model(*args, **kwargs)
     if isinstance(strategy, init_to_value):
         check_names(strategy.values, start.values, "init_to_value")
     return start.values
+
+
+def _uniform(key: jax.Array, radius: float, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """One draw for all sites: it needs no values of theirs, so the model need not run."""
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    draw = jax.random.uniform(key, (sum(sizes),), jnp.result_type(float), -radius, radius)
+    ends = itertools.accumulate(sizes)
+    return {
+        name: draw[end - size : end].reshape(shape)
+        for (name, shape), size, end in zip(shapes.items(), sizes, ends, strict=True)
+    }

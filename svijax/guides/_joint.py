@@ -43,7 +43,7 @@ class AutoContinuous(AutoGuide):
                     )
                 )
         packed = Packed.of(latents)
-        start = self.start(args, kwargs)
+        start = self.start(latents, args, kwargs)
         present = self._present(latents, packed, args, kwargs)
         parts = packed.draw(f"_{self.prefix}_latent", self.vector_distribution(packed, start, present))
 

@@ -32,7 +32,7 @@ class AutoNormal(AutoGuide):
     def draw(
         self, latents: tuple[Latent, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> dict[str, Any]:
-        start = self.start(args, kwargs)
+        start = self.start(latents, args, kwargs)
         together = tuple(latent for latent in latents if not (latent.local or latent.masked))
         packed = Packed.of(together)
         if together:

@@ -28,7 +28,7 @@ class AutoDelta(AutoGuide):
     def draw(
         self, latents: tuple[Latent, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> dict[str, Any]:
-        start = self.start(args, kwargs)
+        start = self.start(latents, args, kwargs)
         by_name = {latent.name: latent for latent in latents}
 
         def point(site: Sample) -> Sample:
