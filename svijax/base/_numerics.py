@@ -76,7 +76,7 @@ def xlog1py(x: Any, y: Any) -> jax.Array:
 
 
 def softplus(x: Any) -> jax.Array:
-    """log(1 + exp(x)). Each branch is the function itself, so derivatives of every order are right at 0 too."""
+    """log(1 + exp(x)); each branch is the function itself, so that all derivatives are right at 0 too."""
     right = x >= 0
     return jnp.where(right, x, 0.0) + jnp.log1p(jnp.exp(jnp.where(right, -x, x)))
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import NoiseSpec, array_module, broadcast
+from svijax.base import NoiseSpec, array_module, as_array, broadcast, cast
 from svijax.transforms import Constraint, constraints
 
 from ._distribution import Distribution
@@ -33,6 +33,9 @@ class Delta(Distribution):
         self, v: Any = 0.0, log_density: Any = 0.0, event_dim: int = 0, *, validate_args: bool | None = None
     ) -> None:
         self._assign(_event_axes=int(event_dim))
+        v = as_array(v)
+        if isinstance(log_density, (int, float)) and jnp.issubdtype(jnp.result_type(v), jnp.inexact):
+            log_density = cast(log_density, jnp.result_type(v))
         self._init(validate_args, v=v, log_density=log_density)
 
     def _event_dim_of(self, name: str) -> int:

@@ -61,10 +61,8 @@ class MultivariateNormal(Distribution):
         matrix = cast(matrix, float_dtype(matrix))
         if validate_args is not False:
             check("MultivariateNormal", name, matrix, self.arg_constraints[name])
-        if name == "covariance_matrix":
-            matrix = array_module(matrix).linalg.cholesky(matrix)
-        elif name == "precision_matrix":
-            matrix = _tril_of_precision(matrix)
+        if name != "scale_tril":
+            matrix = _tril_of(name, matrix)
         self._init(validate_args, loc=_to_vectors(loc, shape[-1]), scale_tril=matrix)
 
     @property
@@ -128,6 +126,15 @@ def _to_vectors(loc: Any, size: int) -> Any:
             )
         )
     return loc if shape[-1] == size and np.ndim(loc) else broadcast(loc, (*shape[:-1], size))
+
+
+def _tril_of(name: str, matrix: Any) -> Any:
+    """The lower factor of the covariance, from the covariance or the precision; not in half precision."""
+    dtype = matrix.dtype
+    matrix = cast(matrix, jnp.promote_types(dtype, jnp.float32))
+    if name == "covariance_matrix":
+        return cast(array_module(matrix).linalg.cholesky(matrix), dtype)
+    return cast(_tril_of_precision(matrix), dtype)
 
 
 def _tril_of_precision(matrix: Any) -> Any:

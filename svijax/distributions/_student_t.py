@@ -40,14 +40,14 @@ class StudentT(Distribution):
         shape = self.shape(sample_shape)
         normal = jax.random.normal(key_normal, shape, self.dtype)
         # normal / sqrt(chi^2 / df), by the logarithm of the chi^2, which stays finite for small df.
-        half = 0.5 * self.df
+        half = 0.5 * jnp.asarray(self.df)
         log_ratio = log_gamma_draw(key_gamma, half, shape) - jnp.log(half)
         # Small df reach beyond the largest number; there the draw and its derivatives stay finite.
         widest = 0.7 * float(np.log(jnp.finfo(self.dtype).max))
         return self.loc + self.scale * normal * jnp.exp(jnp.minimum(-0.5 * log_ratio, widest))
 
     def log_prob(self, value: Any) -> Any:
-        df = self.df
+        df = jnp.asarray(self.df)
         z = (value - self.loc) / (self.scale * jnp.sqrt(df))
         log_norm = jnp.log(self.scale) + 0.5 * jnp.log(df) + log_beta(0.5 * df, 0.5)
         return -0.5 * (df + 1) * log1p_square(z) - log_norm

@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import array_module, as_array, is_concrete, log_sigmoid, open_unit, softplus, softplus_inverse
+from svijax.base import (
+    array_module,
+    as_array,
+    is_concrete,
+    log_sigmoid,
+    open_unit,
+    softplus,
+    softplus_inverse,
+)
 
 from . import constraints
 from ._constraint import Constraint

@@ -31,11 +31,11 @@ class Range(Constraint):
         x = xp.asarray(x)
         inside = xp.isfinite(x)
         if self.lower is not None:
-            inside &= (x >= self.lower) if self.closed[0] else (x > self.lower)
+            inside = inside & ((x >= self.lower) if self.closed[0] else (x > self.lower))
         if self.upper is not None:
-            inside &= (x <= self.upper) if self.closed[1] else (x < self.upper)
+            inside = inside & ((x <= self.upper) if self.closed[1] else (x < self.upper))
         if self.is_discrete:
-            inside &= x == xp.floor(x)
+            inside = inside & (x == xp.floor(x))
         return inside
 
     def feasible_like(self, prototype: Any) -> Any:

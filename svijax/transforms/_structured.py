@@ -158,6 +158,8 @@ class PositiveDefinite(_Matrices):
         xp = array_module(x)
         x = xp.asarray(x)
         eps = float(jnp.finfo(x.dtype).eps) if jnp.issubdtype(x.dtype, jnp.inexact) else 0.0
+        # numpy has no eigenvalues in half precision.
+        x = x if x.dtype.itemsize >= 4 else x.astype(np.float32)
         finite = xp.all(xp.isfinite(x), axis=(-2, -1))
         # eigvalsh fails on what is not finite, which must be False and no exception.
         x = xp.where(finite[..., None, None], x, 0)

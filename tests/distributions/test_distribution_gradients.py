@@ -84,7 +84,7 @@ def test_pathwise_gradients_are_unbiased_and_two_per_cent_is_seen(name: str, get
         assert _z(slopes, 1.02 * exact) > 4.5
 
 
-@pytest.mark.parametrize("concentration", [1e-3, 1e-2, 0.1, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("concentration", [1e-3, 1e-2, 1.0, 1e6])
 def test_draws_and_their_gradients_are_finite_at_any_concentration(concentration: float, getkey: Any) -> None:
     key = getkey()
     families: list[Callable[[Any], Any]] = [

@@ -100,6 +100,7 @@ def test_promotion_of_parameters() -> None:
     with jax.enable_x64(True):
         assert dist.Normal(0.0, 1.0).dtype == np.float64
         assert dist.Normal(np.float32(0), 1.0).dtype == np.float32
+        assert dist.Delta(np.float32(0)).log_prob(1.0).dtype == np.float32
 
     class Box:
         def __jax_array__(self) -> jax.Array:

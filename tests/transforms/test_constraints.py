@@ -132,6 +132,7 @@ def test_traced_bounds_are_leaves_equal_to_themselves_only() -> None:
 def test_bounds_broadcast_over_the_batch() -> None:
     constraint = C.greater_than(np.array([0.0, 1.0, 2.0]))
     np.testing.assert_array_equal(constraint(np.full((2, 3), 1.5)), [[True, True, False]] * 2)
+    np.testing.assert_array_equal(constraint(np.full(1, 1.5)), [True, True, False])
     np.testing.assert_array_equal(
         jax.vmap(lambda c, x: c(x))(constraint, jnp.full(3, 1.5)), [True, True, False]
     )
