@@ -12,6 +12,7 @@ from functools import cache
 from math import erf
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +25,6 @@ Floats = NDArray[np.float64]
 
 EFFECTS = np.array([28, 8, -3, 7, -1, 1, 18, 12], np.float32)
 STANDARD_ERRORS = np.array([15, 10, 16, 11, 9, 11, 10, 18], np.float32)
-SCHOOLS = "ABCDEFGH"
 
 PRIOR_SCALE = 5.0  # of mu and of tau
 
@@ -33,6 +33,7 @@ def eight_schools(sigma: Any, y: Any = None) -> None:
     """The non-centred model; ``sigma`` of shape (8,), ``y`` too, or None to draw it."""
     mu = sample("mu", Normal(0.0, PRIOR_SCALE))
     tau = sample("tau", HalfCauchy(PRIOR_SCALE))
+    deterministic("log_tau", jnp.log(tau))
     with plate("schools", sigma.shape[0]):
         eta = sample("eta", Normal(0.0, 1.0))
         theta = deterministic("theta", mu + tau * eta)
@@ -41,7 +42,7 @@ def eight_schools(sigma: Any, y: Any = None) -> None:
 
 @dataclass(frozen=True)
 class ExactPosterior:
-    """Marginals by row name ("mu", "tau", "log tau", "theta[A]", ...) and the log evidence log p(y)."""
+    """Marginals by name ("mu", "tau", "log_tau", "theta[0]", ...) and the log evidence log p(y)."""
 
     marginals: dict[str, Marginal]
     log_evidence: float
@@ -68,14 +69,12 @@ def exact_posterior() -> ExactPosterior:
     marginals = {
         "mu": _of_normals(weight, mu, 1 / np.sqrt(precision)),
         "tau": _of_points(weight, tau),
-        "log tau": _of_points(weight, log_tau),
+        "log_tau": _of_points(weight, log_tau),
     }
-    for j, school in enumerate(SCHOOLS):
+    for j in range(len(y)):
         shrink = sigma[j] ** 2 / variance[:, j]  # theta_j given mu and tau: shrink mu + (1 - shrink) y_j
         spread = shrink * tau**2 + shrink**2 / precision
-        marginals[f"theta[{school}]"] = _of_normals(
-            weight, shrink * mu + (1 - shrink) * y[j], np.sqrt(spread)
-        )
+        marginals[f"theta[{j}]"] = _of_normals(weight, shrink * mu + (1 - shrink) * y[j], np.sqrt(spread))
     return ExactPosterior(marginals, float(log_evidence))
 
 

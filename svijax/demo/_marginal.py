@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 
 @dataclass(frozen=True)
@@ -18,13 +15,6 @@ class Marginal:
     high: float
 
     @property
-    def cells(self) -> list[str]:
-        """The four numbers as a table shows them."""
-        return [f"{x:.2f}" for x in (self.mean, self.sd, self.low, self.high)]
-
-
-def of_draws(draws: Any) -> Marginal:
-    """The marginal of one number, from draws of it."""
-    x = np.asarray(draws, np.float64)
-    low, high = np.quantile(x, [0.05, 0.95])
-    return Marginal(float(x.mean()), float(x.std()), float(low), float(high))
+    def columns(self) -> dict[str, float]:
+        """The four numbers under the names that a summary gives them."""
+        return {"mean": self.mean, "sd": self.sd, "5 %": self.low, "95 %": self.high}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from svijax.base import DataError, message
-from svijax.fitting import SVI, Status, SVIRunResult
-from svijax.guides import AutoDelta
+from svijax.fitting import Status, SVIRunResult
+from svijax.posterior import Summary
 
 
 def heading(text: str) -> None:
@@ -49,11 +48,8 @@ def seconds(fit: SVIRunResult) -> str:
     return f"time: {fit.timings.compile_seconds:.1f} s to compile, then {speed:,.0f} steps per second"
 
 
-def quality(svi: SVI, fit: SVIRunResult, *args: Any, bound: str = "") -> str:
-    """The ELBO of the last state from fresh draws, with its standard error, and what k-hat says."""
-    loss, error = svi.estimate(fit.state, *args, num_particles=4096)
-    if isinstance(svi.guide, AutoDelta):
-        return (
-            f"log density at the posterior mode: {-loss:.3f} (a point has no spread, so no ELBO and no k-hat)"
-        )
-    return f"ELBO: {-loss:.3f} ± {error:.3f} nats{bound}\nk-hat: {fit.posterior.khat()}"
+def quality(summary: Summary, bound: str = "") -> str:
+    """The ELBO of the fitted guide with its standard error, and k-hat in words."""
+    khat = f"{summary.khat:.2f} " if np.isfinite(summary.khat) else ""
+    elbo = f"ELBO: {summary.elbo:.3f} ± {summary.elbo_error:.3f} nats{bound}"
+    return f"{elbo}\nk-hat: {khat}({summary.khat_words}; {summary.num_samples:,} draws)"

@@ -11,10 +11,11 @@ import optax
 from svijax.fitting import SVI
 from svijax.objectives import Trace_ELBO
 from svijax.plots import Interval, draw_intervals, draw_losses, new_figure, save
+from svijax.posterior import Summary
 
 from ._data import breast_cancer
 from ._logistic import held_out, logistic_regression
-from ._marginal import Marginal, of_draws
+from ._marginal import Marginal
 from ._options import Options, make_guide
 from ._report import best_chain, heading, quality, seconds, table
 
@@ -39,33 +40,33 @@ def run_logistic(options: Options) -> None:
     fits = svi.run(jax.random.key(options.seed), steps, *train, num_chains=options.chains)
     fit = best_chain(fits)
     draws = fit.posterior.sample(DRAWS)
-    found = strongest(draws["weights"], data.columns)
+    summary = fit.posterior.summary(DRAWS)
     scores = held_out(draws["intercept"], draws["weights"], data.x_test, data.y_test)
+    found = strongest(summary, data.columns)
 
-    heading(
-        f"the {len(found)} strongest of {len(data.columns)} weights (per standard deviation; + is benign)"
-    )
-    print(table(["weight", "mean", "sd", "5 %", "95 %"], [[name, *m.cells] for name, m in found.items()]))
+    heading(f"the {SHOWN} strongest of {len(found)} weights (per standard deviation; + is benign)")
+    rows_shown = [[name, *(f"{x:.2f}" for x in m.columns.values())] for name, m in found[:SHOWN]]
+    print(table(["weight", *found[0][1].columns], rows_shown))
     print()
     print(f"held out: accuracy {scores.accuracy:.1%}, log score {scores.log_score:.3f} nats a row")
-    print(quality(svi, fit, *train))
+    print(quality(summary))
     print(seconds(fits))
     if options.plot:
-        draw(options.plot, fits.losses, strongest(draws["weights"], data.columns, len(data.columns)))
+        draw(options.plot, fits.losses, found)
 
 
-def strongest(weights: Any, columns: tuple[str, ...], count: int = SHOWN) -> dict[str, Marginal]:
-    """Marginals of the weights whose mean is most standard deviations from 0, strongest first."""
-    values = np.asarray(weights, np.float64)
-    order = np.argsort(-np.abs(values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-12))
-    return {columns[k]: of_draws(values[:, k]) for k in order[:count]}
+def strongest(summary: Summary, columns: tuple[str, ...]) -> list[tuple[str, Marginal]]:
+    """Names and marginals of the weights, those whose mean is most standard deviations from 0 first."""
+    numbers = [summary.columns["weights"][name] for name in ("mean", "sd", "5 %", "95 %")]
+    found = [(name, Marginal(*map(float, x))) for name, x in zip(columns, np.transpose(numbers), strict=True)]
+    return sorted(found, key=lambda row: -abs(row[1].mean) / max(row[1].sd, 1e-12))
 
 
-def draw(path: str, losses: Any, found: dict[str, Marginal]) -> None:
+def draw(path: str, losses: Any, found: list[tuple[str, Marginal]]) -> None:
     """Losses, and the intervals of all weights."""
     figure, (left, right) = new_figure(10, 6.5, ratios=(1, 1.25))
     draw_losses(left, losses)
-    rows = [Interval(name, m.mean, m.low, m.high) for name, m in found.items()]
+    rows = [Interval(name, m.mean, m.low, m.high) for name, m in found]
     draw_intervals(right, rows, xlabel="weight: posterior mean and 90 % interval")
     figure.suptitle("Breast cancer: logistic regression", fontsize=12)
     print(f"picture: {save(figure, path)}")

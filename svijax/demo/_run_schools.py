@@ -8,23 +8,17 @@ import jax
 import numpy as np
 import optax
 
-from svijax.fitting import SVI, SVIRunResult
+from svijax.fitting import SVI
 from svijax.objectives import Trace_ELBO
 from svijax.plots import Interval, draw_intervals, draw_losses, new_figure, save
-from svijax.posterior import Predictive
+from svijax.posterior import Summary
 
-from ._eight_schools import (
-    EFFECTS,
-    SCHOOLS,
-    STANDARD_ERRORS,
-    eight_schools,
-    exact_posterior,
-)
-from ._marginal import Marginal, of_draws
+from ._eight_schools import EFFECTS, STANDARD_ERRORS, ExactPosterior, eight_schools, exact_posterior
 from ._options import Options, make_guide
-from ._report import best_chain, heading, quality, seconds, table
+from ._report import best_chain, heading, quality, seconds
 
 DRAWS = 20_000
+SITES = ("mu", "tau", "log_tau", "theta")
 
 
 def run_schools(options: Options) -> None:
@@ -38,41 +32,34 @@ def run_schools(options: Options) -> None:
     fits = svi.run(jax.random.key(options.seed), steps, *data, num_chains=options.chains)
     fit = best_chain(fits)
     exact = exact_posterior()
-    found = marginals(fit)
+    summary = fit.posterior.summary(DRAWS, sites=SITES, deterministic=True)
 
-    heading("posterior: fitted, and exact by quadrature (theta: effect of each school, in points)")
-    columns = ["mean", "sd", "5 %", "95 %"]
-    rows = [[name, *found[name].cells, "", *exact.marginals[name].cells] for name in found]
-    print(table(["site", *columns, "|", *(f"exact {c}" if c == "mean" else c for c in columns)], rows))
+    heading("posterior beside the exact one, by quadrature (theta: the effect of each school)")
+    print(with_exact(summary, exact).table(max_rows=None))
     print()
-    print(quality(svi, fit, *data, bound=f" (log evidence, its bound: {exact.log_evidence:.4f})"))
+    print(quality(summary, bound=f" (log evidence, which bounds it: {exact.log_evidence:.4f})"))
     print(seconds(fits))
     if options.plot:
-        draw(options.plot, fits, found, exact.marginals, exact.log_evidence)
+        draw(options.plot, fits.losses, summary, exact)
 
 
-def marginals(fit: SVIRunResult) -> dict[str, Marginal]:
-    """Of mu, tau, log tau and the schools' effects, from draws of the fitted guide."""
-    draws = fit.posterior.sample(DRAWS)
-    effects = Predictive(eight_schools, posterior_samples=draws)(jax.random.key(0), STANDARD_ERRORS)["theta"]
-    columns: dict[str, Any] = {"mu": draws["mu"], "tau": draws["tau"], "log tau": np.log(draws["tau"])}
-    columns |= {f"theta[{school}]": effects[:, j] for j, school in enumerate(SCHOOLS)}
-    return {name: of_draws(values) for name, values in columns.items()}
+def with_exact(summary: Summary, exact: ExactPosterior) -> Summary:
+    """The summary with the exact mean, sd and quantiles on its right."""
+    for column in ("mean", "sd", "5 %", "95 %"):
+        values: dict[str, list[float]] = {}
+        for name, marginal in exact.marginals.items():
+            values.setdefault(name.split("[")[0], []).append(marginal.columns[column])
+        arrays = {name: np.squeeze(x) for name, x in values.items()}
+        summary = summary.beside(f"exact {column}" if column == "mean" else f"{column} ", arrays)
+    return summary
 
 
-def draw(
-    path: str,
-    fits: SVIRunResult,
-    found: dict[str, Marginal],
-    exact: dict[str, Marginal],
-    log_evidence: float,
-) -> None:
+def draw(path: str, losses: Any, summary: Summary, exact: ExactPosterior) -> None:
     """Losses, and intervals beside the exact ones."""
     figure, (left, right) = new_figure(10, 4.6, ratios=(1, 1.25))
-    draw_losses(left, fits.losses, bound=-log_evidence, bound_label="−log evidence")
-    ours, theirs = (
-        [Interval(name, m.mean, m.low, m.high) for name, m in part.items()] for part in (found, exact)
-    )
+    draw_losses(left, losses, bound=-exact.log_evidence, bound_label="−log evidence")
+    ours = [Interval(r.name, r.values["mean"], r.values["5 %"], r.values["95 %"]) for r in summary.rows]
+    theirs = [Interval(name, m.mean, m.low, m.high) for name, m in exact.marginals.items()]
     draw_intervals(right, ours, theirs, xlabel="posterior mean and 90 % interval")
     figure.suptitle("Eight schools", fontsize=12)
     print(f"picture: {save(figure, path)}")

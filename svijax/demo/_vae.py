@@ -89,13 +89,15 @@ def codes(vae: VAE, params: Any, images: Any, key: jax.Array, num_samples: int =
 
 def reconstructions(vae: VAE, params: Any, images: Any, key: jax.Array, num_samples: int = 100) -> jax.Array:
     """E[intensity | x] of any images, the mean over posterior draws of their codes: (n, pixels)."""
-    predict = Predictive(vae.model, guide=vae.guide, params=params, num_samples=num_samples)
+    predict = Predictive(
+        vae.model, guide=vae.guide, params=params, num_samples=num_samples, return_sites=["intensity"]
+    )
     return jnp.mean(predict(key, images)["intensity"], axis=0)
 
 
 def prior_draws(vae: VAE, params: Any, count: int, key: jax.Array) -> jax.Array:
     """Intensities of new images, their codes drawn from the prior: (count, pixels)."""
-    predict = Predictive(vae.model, params=params, num_samples=1)
+    predict = Predictive(vae.model, params=params, num_samples=1, return_sites=["intensity"])
     return predict(key, jnp.zeros((count, vae.pixels)))["intensity"][0]
 
 

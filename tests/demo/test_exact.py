@@ -14,7 +14,7 @@ KNOWN = (3.5977, 0.8021, 1.1712, -31.3113)
 
 def test_known_figures() -> None:
     exact = exact_posterior()
-    log_tau = exact.marginals["log tau"]
+    log_tau = exact.marginals["log_tau"]
     found = (exact.marginals["tau"].mean, log_tau.mean, log_tau.sd, exact.log_evidence)
     assert [round(x, 4) for x in found] == list(KNOWN)
 
@@ -37,7 +37,7 @@ def test_evidence_and_tau_by_another_quadrature() -> None:
         assert below == pytest.approx({"low": 0.05, "high": 0.95}[q], abs=1e-4)
 
 
-@pytest.mark.parametrize("row", ["mu", "theta[A]", "theta[H]"])
+@pytest.mark.parametrize("row", ["mu", "theta[0]", "theta[7]"])
 def test_means_and_intervals_by_importance_sampling(row: str) -> None:
     # Draws from the prior of (mu, tau), weighted; theta from its conditional; errors from the weights.
     rng = np.random.default_rng(1)
@@ -51,7 +51,7 @@ def test_means_and_intervals_by_importance_sampling(row: str) -> None:
     if row == "mu":
         x = mu
     else:
-        j = "ABCDEFGH".index(row[6])
+        j = int(row[6])
         share = tau**2 / spread[:, j] ** 2
         x = mu + share * (EFFECTS[j] - mu) + sigma[j] * np.sqrt(share) * rng.normal(size=n)
     exact = exact_posterior().marginals[row]
