@@ -49,7 +49,9 @@ def seconds(fit: SVIRunResult) -> str:
 
 
 def quality(summary: Summary, bound: str = "") -> str:
-    """The ELBO of the fitted guide with its standard error, and k-hat in words."""
+    """The ELBO of the fitted guide with its standard error, and k-hat in words; of a point the density."""
+    if not any(np.any(columns["sd"]) for columns in summary.columns.values()):
+        return f"log density at this point: {summary.elbo:.3f} (a point has no ELBO and no k-hat)"
     khat = f"{summary.khat:.2f} " if np.isfinite(summary.khat) else ""
     elbo = f"ELBO: {summary.elbo:.3f} ± {summary.elbo_error:.3f} nats{bound}"
     return f"{elbo}\nk-hat: {khat}({summary.khat_words}; {summary.num_samples:,} draws)"

@@ -107,6 +107,21 @@ def test_logistic_with_chains(svijax: Run, tmp_path: Path) -> None:
     assert_drawn(picture)
 
 
+def test_a_point_claims_no_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--guide", "AutoDelta", "--steps", "2000"]) == 0
+    text = capsys.readouterr().out
+    assert "log density at this point: -" in text
+    assert "ELBO:" not in text
+
+
+def test_seeds_and_guides_are_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for extra in ([], ["--seed", "1"], ["--guide", "AutoMultivariateNormal"]):
+        assert main(["--steps", "500", *extra]) == 0
+        texts.append(str(rows(capsys.readouterr().out)))
+    assert len(set(texts)) == 3
+
+
 def test_vae_on_digits(svijax: Run, tmp_path: Path) -> None:
     picture = tmp_path / "digits.png"
     done = svijax("--model", "vae", "--epochs", "2", "--plot", str(picture))
