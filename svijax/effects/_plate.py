@@ -68,9 +68,7 @@ class plate:
                     fix=f"leave dim out, or use dim={free}.",
                 )
             )
-        _InPlate(
-            Frame(self.name, self.size, self.subsample_size, dim, self.indices, self._given)
-        ).__enter__()
+        _InPlate(Frame(self.name, self.size, self.subsample_size, dim, self.indices, self._given)).__enter__()
         return self.indices
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
@@ -217,7 +215,9 @@ def _target_shape(site: Sample | Factor, shape: tuple[int, ...], frame: Frame) -
 
 def _plate_remedy(frame: Frame, found: int) -> str:
     if frame.subsampled and found == frame.size:
-        return "take the rows in play: svijax.subsample(data, event_dim=...) or data[indices] inside the plate."
+        return (
+            "take the rows in play: svijax.subsample(data, event_dim=...) or data[indices] inside the plate."
+        )
     return f"write svijax.plate({frame.name!r}, {found}), or move dims of one element out with .to_event()."
 
 

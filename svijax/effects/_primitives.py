@@ -81,9 +81,7 @@ def _partly_observed(site: Sample, obs_mask: Any) -> Any:
         )
     seen = perform(site.having(name=f"{site.name}_observed", mask=mask))
     unseen = perform(
-        site.having(
-            name=f"{site.name}_unobserved", value=None, observed=False, mask=~mask, shared_mask=True
-        )
+        site.having(name=f"{site.name}_unobserved", value=None, observed=False, mask=~mask, shared_mask=True)
     )
     full = jnp.reshape(mask, (*mask.shape, *(1,) * len(site.fn.event_shape)))
     return deterministic(site.name, jnp.where(full, seen.value, unseen.value))
@@ -111,7 +109,9 @@ def param(
     return perform(site).value
 
 
-def param_group(names: tuple[str, ...], shapes: tuple[tuple[int, ...], ...], init: Any, constraint: Any) -> Any:
+def param_group(
+    names: tuple[str, ...], shapes: tuple[tuple[int, ...], ...], init: Any, constraint: Any
+) -> Any:
     """Several parameters under one constraint, returned as one vector (for guides)."""
     site = ParamGroup(name=",".join(names), names=names, shapes=shapes, init=init, constraint=constraint)
     return perform(site).value

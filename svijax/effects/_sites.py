@@ -112,7 +112,9 @@ class Sample(Site):
             site = self if hasattr(self.value, "shape") else self.having(value=as_value(self.value))
             check_shape(site, where)
             return site
-        key = drawn_key(self, f"{where} site {self.name!r} needs a random key and no handler gives one.", "pass rng_key=")
+        key = drawn_key(
+            self, f"{where} site {self.name!r} needs a random key and no handler gives one.", "pass rng_key="
+        )
         return self.having(value=self.fn.sample(key, self.sample_shape))
 
 
@@ -325,13 +327,17 @@ def _rows_hint(site: Sample, got: tuple[int, ...], kind: str) -> list[str]:
     for frame in site.plates:
         axis = event_dim - frame.dim
         if frame.subsampled and len(got) >= axis and got[-axis] == frame.size:
-            return [f"take the rows in play: svijax.subsample({kind}, event_dim={event_dim}) inside the plate"]
+            return [
+                f"take the rows in play: svijax.subsample({kind}, event_dim={event_dim}) inside the plate"
+            ]
     return []
 
 
 def check_distribution(name: str, fn: Any, where: str) -> None:
     """Raise unless ``fn`` has the small protocol of a distribution."""
-    missing = [a for a in ("sample", "log_prob", "support", "batch_shape", "event_shape") if not hasattr(fn, a)]
+    missing = [
+        a for a in ("sample", "log_prob", "support", "batch_shape", "event_shape") if not hasattr(fn, a)
+    ]
     if missing or isinstance(fn, type):
         raise ModelError(
             message(
