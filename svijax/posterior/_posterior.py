@@ -29,7 +29,7 @@ class Posterior:
     """A guide at fitted parameters: an approximation q(z) of the posterior p(z | x).
 
     Everything is an estimate from draws of the guide. Without ``key=`` the draws follow from the fit's key,
-    so that the same call gives the same numbers. Subsampled plates are run whole: latents have all their rows.
+    so that the same call gives the same numbers. Subsampled plates are run whole: no row is left out.
 
     :param params: constrained, of guide and model, by name. :param args, kwargs: of the fit: the data.
     :param mutable: the state of ``mutable`` statements, by name.
@@ -72,7 +72,7 @@ class Posterior:
         return self.quantiles(0.5, num_samples, **options)
 
     def quantiles(self, q: Any, num_samples: int = NUM_DRAWS, **options: Any) -> dict[str, Any]:
-        """Marginal quantiles of each entry by name: (len(q), *site shape); the site shape for one number q."""
+        """Quantiles of each entry by name: (len(q), *site shape), or the site's shape for one number q."""
         probs = tuple(np.ravel(q).tolist()), np.ndim(q) == 0
 
         def reduce(x: Any) -> Any:
@@ -103,8 +103,8 @@ class Posterior:
         self, num_samples: int = NUM_DRAWS, key: jax.Array | None = None, *, batch_size: int | None = None
     ) -> Any:
         """k̂ of Pareto-smoothed importance sampling: below 0.5 good, above 0.7 not to be trusted."""
-        log_w = self.log_weights(num_samples, key, batch_size=batch_size)
-        return psis_khat(log_w) if is_traced(log_w) else float(_jitted_khat(log_w))
+        k = psis_khat(self.log_weights(num_samples, key, batch_size=batch_size))
+        return k if is_traced(k) else float(k)
 
     def elbo(
         self, num_samples: int = NUM_DRAWS, key: jax.Array | None = None, *, batch_size: int | None = None
@@ -129,7 +129,7 @@ class Posterior:
         """A table of mean, sd and quantiles by site, with the ELBO and k̂ in words. Print it."""
         parts = (*_parts(deterministic), "weights")
         out = self._draws(num_samples, key, parts, sites, batch_size)
-        return summarise(out["values"], out["weights"], tuple(probs), float(_jitted_khat(out["weights"])))
+        return summarise(out["values"], out["weights"], tuple(probs), float(psis_khat(out["weights"])))
 
     @property
     def _kwargs(self) -> dict[str, Any]:
@@ -186,9 +186,6 @@ class Posterior:
         traced = (self._key(key), self._params)
         programs = (self.model, self.guide)
         return dict(call((kind, draws), programs, function, traced, self.args, self._kwargs))
-
-
-_jitted_khat = jax.jit(psis_khat)
 
 
 def _parts(deterministic: bool) -> tuple[str, ...]:

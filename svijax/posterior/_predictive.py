@@ -66,7 +66,9 @@ class Predictive:
         if isinstance(self.return_sites, str):
             raise ArgumentError(
                 message(
-                    "return_sites is a list of names.", got=repr(self.return_sites), fix="put it into a list."
+                    "return_sites is a list of names.",
+                    got=repr(self.return_sites),
+                    fix=f"write [{self.return_sites!r}].",
                 )
             )
         for name, number in (("num_samples", self.num_samples), ("batch_size", self.batch_size)):

@@ -37,14 +37,13 @@ class _Tail(NamedTuple):
 def psis_khat(log_weights: Any) -> jax.Array:
     """k̂: the shape of the generalised Pareto law of the largest min(S/5, 3√S) of S weights.
 
-    −∞ for weights that are equal to rounding, ∞ where fewer than five weights make a tail. ``jit`` and ``vmap``
-    work: all shapes follow from S.
+    −∞ for weights that are equal to rounding, ∞ where fewer than five weights make a tail. ``jit`` and
+    ``vmap`` work: all shapes follow from S.
 
     :param log_weights: (S,), up to a constant.
     :raises ArgumentError: not a vector.
     """
-    tail = _tail(jnp.asarray(log_weights))
-    return _fit(tail)[0]
+    return _khat(jnp.asarray(log_weights))
 
 
 def psis_weights(log_weights: Any) -> jax.Array:
@@ -53,7 +52,17 @@ def psis_weights(log_weights: Any) -> jax.Array:
     :param log_weights: (S,), up to a constant.
     :raises ArgumentError: not a vector.
     """
-    tail = _tail(jnp.asarray(log_weights))
+    return _smoothed(jnp.asarray(log_weights))
+
+
+@jax.jit
+def _khat(log_weights: jax.Array) -> jax.Array:
+    return _fit(_tail(log_weights))[0]
+
+
+@jax.jit
+def _smoothed(log_weights: jax.Array) -> jax.Array:
+    tail = _tail(log_weights)
     log_w = _shifted(log_weights)
     k, sigma = _fit(tail)
     count = jnp.sum(tail.inside)
@@ -103,7 +112,7 @@ def _shifted(log_weights: Any) -> jax.Array:
     log_w = jnp.asarray(log_weights)
     if log_w.ndim != 1 or log_w.shape[0] == 0:
         raise ArgumentError(
-            f"log_weights must be a vector, one entry a draw; got shape {log_w.shape}. Use jax.vmap for batches."
+            f"log_weights must be a vector, one entry a draw; got shape {log_w.shape}. Batches: jax.vmap."
         )
     if not jnp.issubdtype(log_w.dtype, jnp.floating):
         log_w = log_w.astype(jnp.result_type(float))
@@ -120,7 +129,7 @@ def _tail(log_weights: jax.Array) -> _Tail:
     cutoff = jnp.maximum(top[-1], jnp.log(info.tiny))
     values, where = top[:-1][::-1], where[:-1][::-1]
     # Differences of the size of the rounding are no tail.
-    rounding = 16.0 * info.eps * jnp.maximum(1.0, jnp.abs(jnp.max(log_weights)))
+    rounding = 64.0 * info.eps * jnp.maximum(1.0, jnp.abs(jnp.max(log_weights)))
     equal = -jnp.min(log_w) <= rounding
     return _Tail(
         jnp.exp(values) - jnp.exp(cutoff), values > cutoff, cutoff, where, equal, jnp.isnan(log_w).any()
@@ -128,7 +137,7 @@ def _tail(log_weights: jax.Array) -> _Tail:
 
 
 def _fit(tail: _Tail) -> tuple[jax.Array, jax.Array]:
-    """(k̂, σ) of the generalised Pareto law, by Zhang & Stephens (2009) with the prior k ~ (0.5, weight 10)."""
+    """(k̂, σ) of the generalised Pareto law by Zhang & Stephens (2009), k̂ drawn to 0.5 with weight 10."""
     x, inside = tail.exceedances, tail.inside
     if x.shape[0] < _FEWEST:
         return _special(jnp.asarray(jnp.inf, x.dtype), tail), jnp.ones((), x.dtype)
