@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from svijax.density import bind, log_density, mutable_state, noise_layout, run_guide, run_model
+from svijax.density import bind, log_density, mutable_state, run_guide, run_model
 from svijax.effects import Sample, no_handlers
-from svijax.objectives import Objective
 
-from ._state import SVIState, from_view
 from ._loop import next_draws
-from ._step import differentiate
+from ._state import SVIState, from_view
 
 if TYPE_CHECKING:
     from ._svi import SVI
@@ -76,24 +74,19 @@ class Explanation:
 
 def explain(svi: SVI, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Explanation:
     """Replay the state's next step op by op and report per site and per parameter."""
-    problem = svi.problem()
     with no_handlers():
         free = state.free
         guide, model = bind(svi.guide, free), bind(svi.model, free)
-        layout = noise_layout(guide, args, kwargs)
-        draws = next_draws(problem, layout, state)
-        result, view = differentiate(
-            svi.objective, svi.model, svi.guide, state, draws, args, kwargs, _layout_for(svi, layout)
-        )
-        noise = layout.split(draws.normal[0], draws.uniform[0])
+        problem = svi.problem().on(state, args, kwargs)
+        draws = next_draws(problem, state)
+        result, view = problem.differentiate(state, draws)
+        noise = problem.noise.split(draws.normal[0], draws.uniform[0])
         key = jax.random.fold_in(draws.key, 0)
         guide_trace = run_guide(
             guide, args, kwargs, key=key, plate_key=draws.key, noise_values=noise, state=state.mutable
         )
         mutable = {**state.mutable, **mutable_state(guide_trace)}
-        model_trace = run_model(
-            model, args, kwargs, guide_trace, key=key, plate_key=draws.key, state=mutable
-        )
+        model_trace = run_model(model, args, kwargs, guide_trace, key=key, plate_key=draws.key, state=mutable)
     log_p, log_q = log_density(model_trace), log_density(guide_trace)
     gradient = from_view(view, free)
     values = {
@@ -103,10 +96,6 @@ def explain(svi: SVI, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[st
     sites = [_site(n, log_p.get(n), log_q.get(n), values.get(n)) for n in names if n in log_p or n in log_q]
     params = [_param(n, gradient[n], value) for n, value in state.params.items()]
     return Explanation(int(state.step), float(result.loss), tuple(sites), tuple(params))
-
-
-def _layout_for(svi: SVI, layout: Any) -> Any:
-    return layout if isinstance(svi.objective, Objective) else None
 
 
 def _site(name: str, log_p: Any, log_q: Any, value: Any) -> SiteReport:
@@ -140,5 +129,3 @@ def _number(x: float | None) -> str:
 
 def _range(low: float, high: float) -> str:
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
-
-

@@ -148,9 +148,7 @@ def _as_free(site: Param) -> Any:
 
 def _fresh_mutables(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> dict[str, Any]:
     """The mutables as their statements start them; the run of ``init`` counts as no step."""
-    return {
-        s.name: s.start for t in (model_trace, guide_trace) for s in t.values() if isinstance(s, Mutable)
-    }
+    return {s.name: s.start for t in (model_trace, guide_trace) for s in t.values() if isinstance(s, Mutable)}
 
 
 def _strong(tree: Any) -> Any:

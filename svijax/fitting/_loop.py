@@ -14,14 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from svijax.base import is_threefry
-from svijax.density import Draws, NoiseLayout, Program, bind, draw, draw_ahead, epoch_length, noise_layout
-from svijax.objectives import Objective
+from svijax.density import Draws, draw, draw_ahead, epoch_length
+from svijax.objectives import Evaluation
 
-from ._state import SVIState
-from ._step import all_finite, one_step
+from ._state import SVIState, optim_view
+from ._step import Problem, all_finite, nan_unless_finite
 
 ROLLED_BACK = ("free", "optim_state", "mutable")
 """What a step that is not taken leaves as it was."""
@@ -31,25 +30,6 @@ NOISE_LIMIT = 1 << 17
 
 LEAST_BLOCK = 16
 """Steps whose noise is drawn ahead at least."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What the loop needs of an SVI: two programs, an objective, an optimiser, and what to do about non-finite steps.
-
-    ``guard``: "stop" stays before the first step that is not finite, "skip" does not take such steps. "mark" goes on,
-    and makes the loss of the step NaN: it costs nothing, and who sees one takes the steps again with "stop".
-    """
-
-    objective: Any
-    model: Program
-    guide: Program
-    optim: optax.GradientTransformationExtraArgs
-    guard: str = "mark"
-
-    @property
-    def num_particles(self) -> int:
-        return int(self.objective.num_particles) if isinstance(self.objective, Objective) else 1
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["state", "alive", "skipped"], meta_fields=[])
@@ -70,6 +50,7 @@ def begin(state: SVIState) -> Carry:
 
 def run_steps(
     problem: Problem,
+    guard: str,
     carry: Carry,
     count: Any,
     capacity: int,
@@ -78,21 +59,22 @@ def run_steps(
 ) -> tuple[Carry, Any]:
     """(carry after ``count`` steps, losses of shape (capacity,) or (capacity, chains), NaN where none was taken).
 
-    A carry that met a non-finite step stays at the state before it, unless non-finite steps are skipped.
+    ``guard``: "stop" stays before the first step that is not finite, "skip" does not take such steps. "mark" goes on,
+    and makes the loss of the step NaN: it costs nothing, and who sees one takes the steps again with "stop".
     """
     chains = jnp.ndim(carry.state.step) == 1
     single = jax.tree.map(lambda x: x[0], carry.state) if chains else carry.state
-    layout = layout_of(problem, single, args, kwargs)
-    block = _block_length(problem, layout, single, chains, carry)
-    axes = _axes(carry, single) if chains else None
-    step = _stepper(problem, layout, carry.state, axes, args, kwargs)
+    problem = problem.on(single, args, kwargs)
+    block = _block_length(problem, carry)
+    axes = _axes(single) if chains else None
+    step = _step_chains(problem, guard, axes) if axes is not None else partial(_step, problem, guard)
     first = jnp.max(carry.state.step)
 
     def one_block(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         done, moving, losses = state
         start = (first + done) % block
         stop = start + jnp.minimum(block - start, count - done)
-        draws = draws_of(problem, layout, carry.state, first + done - start, block)
+        draws = draws_of(problem, carry.state, first + done - start, block)
 
         def body(i: Any, inner: tuple[Any, Any]) -> tuple[Any, Any]:
             moving, losses = inner
@@ -113,34 +95,25 @@ def run_steps(
     return _inward(moving, axes, carry), losses
 
 
-def layout_of(problem: Problem, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> NoiseLayout:
-    """Where the guide's noise lies; a foreign objective draws for itself."""
-    if not isinstance(problem.objective, Objective):
-        return NoiseLayout((), (), ())
-    return noise_layout(bind(problem.guide, state.free), args, kwargs)
-
-
-def _block_length(
-    problem: Problem, layout: NoiseLayout, state: SVIState, chains: bool, carry: Carry
-) -> int:
+def _block_length(problem: Problem, carry: Carry) -> int:
     """A power of two, so that the noise ahead stays bounded; 1 where drawing ahead would draw other numbers."""
-    if not is_threefry(state.key):
+    if not is_threefry(carry.state.key):
         return 1
-    size = problem.num_particles * (layout.size("normal") + layout.size("uniform"))
-    size *= jnp.shape(carry.alive)[0] if chains else 1
+    layout, chains = problem.noise, jnp.size(carry.alive)
+    size = chains * problem.num_particles * (layout.size("normal") + layout.size("uniform"))
     length = epoch_length(layout, problem.num_particles)
     while length > LEAST_BLOCK and length * size > NOISE_LIMIT:
         length //= 2
     return length
 
 
-def draws_of(problem: Problem, layout: NoiseLayout, state: SVIState, first: Any, count: int) -> Draws:
+def draws_of(problem: Problem, state: SVIState, first: Any, count: int) -> Draws:
     """The randomness of steps ``first`` ... ``first + count − 1``: leading axis the step, noise with chains last."""
     if is_threefry(state.key):
-        return draw_ahead(state.key, first, count, layout, problem.num_particles)
+        return draw_ahead(state.key, first, count, problem.noise, problem.num_particles)
 
     def one(key: jax.Array, t: Any) -> Draws:
-        return draw(jax.random.fold_in(key, t), layout, problem.num_particles)
+        return draw(jax.random.fold_in(key, t), problem.noise, problem.num_particles)
 
     steps = jnp.arange(count, dtype=jnp.int32) + first
     over_steps = jax.vmap(one, (None, 0))
@@ -149,50 +122,64 @@ def draws_of(problem: Problem, layout: NoiseLayout, state: SVIState, first: Any,
     return jax.vmap(over_steps, (0, None), _CHAINS_SECOND)(state.key, steps)
 
 
-def next_draws(problem: Problem, layout: NoiseLayout, state: SVIState) -> Draws:
+def next_draws(problem: Problem, state: SVIState) -> Draws:
     """The randomness of the state's next step: what a run would use for it."""
-    return jax.tree.map(lambda x: x[0], draws_of(problem, layout, state, state.step, 1))
+    return jax.tree.map(lambda x: x[0], draws_of(problem, state, state.step, 1))
 
 
 _DRAW_AXES = Draws(-1, -1, 0)  # type: ignore[arg-type]
 _CHAINS_SECOND = Draws(-1, -1, 1)  # type: ignore[arg-type]
 
 
-def _stepper(
-    problem: Problem,
-    layout: NoiseLayout,
-    like: SVIState,
-    axes: Any,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> Callable[[Any, Draws], tuple[Any, Any]]:
-    """(what moves, randomness) ↦ (what moves after one step, its loss), over all chains where there are chains."""
+def _step(problem: Problem, guard: str, moving: Carry, draws: Draws) -> tuple[Carry, Any]:
+    """(what moves after one step, its loss)."""
+    result, gradient = problem.differentiate(moving.state, draws)
+    return _finish(problem, guard, moving, result, gradient, draws)
+
+
+def _finish(
+    problem: Problem, guard: str, moving: Carry, result: Evaluation, gradient: Any, draws: Draws
+) -> tuple[Carry, Any]:
+    """The rest of a step, once its gradient is known."""
+    # Without the barrier the compiler takes the sum in ``mark`` apart, and the gradient with it.
+    gradient = jax.lax.optimization_barrier(gradient)
+    before = moving.state
+    after = problem.apply(before, result, gradient, draws)
+    loss = result.loss.astype(jnp.result_type(float))
+    mark = nan_unless_finite(gradient)
+    if guard == "mark":
+        return Carry(after, moving.alive, moving.skipped), loss + mark
+    finite = jnp.isfinite(loss + mark) & all_finite(after.free.arrays)
+    loss = jnp.where(moving.alive, loss, jnp.nan)
+    if guard == "skip":
+        kept = {k: select(finite, getattr(after, k), getattr(before, k)) for k in ROLLED_BACK}
+        return Carry(after.having(**kept), moving.alive, moving.skipped + ~finite), loss
+    taken = moving.alive & finite
+    return Carry(select(taken, after, before), taken, moving.skipped), loss
+
+
+def _step_chains(problem: Problem, guard: str, axes: Carry) -> Callable[[Carry, Draws], tuple[Carry, Any]]:
+    """``_step`` over all chains. They do not mix, so the gradient of the sum of their losses holds all gradients.
+
+    Differentiating outside of ``vmap`` keeps the chains where they are, last; inside they would be moved about.
+    """
 
     def step(moving: Carry, draws: Draws) -> tuple[Carry, Any]:
-        before = moving.state
-        after, info = one_step(
-            problem.objective,
-            problem.model,
-            problem.guide,
-            problem.optim,
-            before,
-            draws,
-            args,
-            kwargs,
-            layout,
-        )
-        loss = info.loss.astype(jnp.result_type(float))
-        if problem.guard == "mark":
-            return Carry(after, moving.alive, moving.skipped), loss + info.mark
-        finite = jnp.isfinite(loss + info.mark) & all_finite(after.free.arrays)
-        loss = jnp.where(moving.alive, loss, jnp.nan)
-        if problem.guard == "skip":
-            kept = {k: select(finite, getattr(after, k), getattr(before, k)) for k in ROLLED_BACK}
-            return Carry(after.having(**kept), moving.alive, moving.skipped + ~finite), loss
-        taken = moving.alive & finite
-        return Carry(select(taken, after, before), taken, moving.skipped), loss
+        evaluate = jax.vmap(problem.evaluate, (axes.state, optim_view(axes.state.free), _DRAW_AXES))
 
-    return step if axes is None else jax.vmap(step, in_axes=(axes, _DRAW_AXES), out_axes=(axes, 0))
+        def total(view: Any) -> tuple[Any, Evaluation]:
+            results = evaluate(moving.state, view, draws)
+            return jnp.sum(results.loss), results
+
+        (_, results), gradient = jax.value_and_grad(total, has_aux=True)(optim_view(moving.state.free))
+        finish = jax.vmap(
+            partial(_finish, problem, guard),
+            (axes, 0, optim_view(axes.state.free), _DRAW_AXES),
+            (axes, 0),
+        )
+        return finish(moving, results, gradient, draws)
+
+    return step
 
 
 def select(flag: Any, new: Any, old: Any) -> Any:
@@ -200,13 +187,9 @@ def select(flag: Any, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda x, y: x if x is y else jnp.where(flag, x, y), new, old)
 
 
-def _axes(carry: Carry, single: SVIState) -> Any:
+def _axes(single: SVIState) -> Carry:
     """Where each leaf keeps its chains while the loop runs: vectors last, so that small ones stay contiguous."""
-
-    def axis(leaf: Any) -> int:
-        return 1 if jnp.ndim(leaf) == 1 else 0
-
-    return Carry(jax.tree.map(axis, single), 0, 0)
+    return Carry(jax.tree.map(lambda leaf: 1 if jnp.ndim(leaf) == 1 else 0, single), 0, 0)
 
 
 def _outward(carry: Carry, axes: Any) -> Carry:

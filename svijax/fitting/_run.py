@@ -74,9 +74,7 @@ def run(
                     fix="leave it out, or call run outside of them; num_chains= makes several fits in one program.",
                 )
             )
-        return _run_traced(
-            svi, rng_key, num_steps, start, init_state, num_chains, on_nonfinite, args, kwargs
-        )
+        return _run_traced(svi, rng_key, num_steps, start, init_state, num_chains, on_nonfinite, args, kwargs)
     clock = time.perf_counter()
     state = init_state
     if state is None:
@@ -88,7 +86,9 @@ def run(
     carry = chunk(begin(state), 0)[0]
     jax.block_until_ready(carry)
     compile_seconds = time.perf_counter() - clock
-    return _loop(svi, chunk, carry, num_steps, compile_seconds, progress_bar, on_nonfinite, callback, args, kwargs)
+    return _loop(
+        svi, chunk, carry, num_steps, compile_seconds, progress_bar, on_nonfinite, callback, args, kwargs
+    )
 
 
 def init_chains(
@@ -130,11 +130,11 @@ class _Chunk:
         self.guard = guard
         chains = int(np.prod(jnp.shape(state.step), dtype=int))
         self.capacity = max(64, CAPACITY // chains)
-        problem = svi.problem(guard)
+        problem = svi.problem()
 
         def build(static: Any) -> Callable[..., Any]:
             def steps(carry: Carry, count: Any, arrays: tuple[Any, ...]) -> Any:
-                return run_steps(problem, carry, count, self.capacity, *join_arguments(arrays, static))
+                return run_steps(problem, guard, carry, count, self.capacity, *join_arguments(arrays, static))
 
             return jax.jit(steps)
 
@@ -225,8 +225,11 @@ def _run_traced(
 ) -> SVIRunResult:
     """The run as part of a traced program: one loop, no host, a status in place of errors about values."""
     if on_nonfinite == "raise":
-        raise ArgumentError("on_nonfinite='raise' needs the host; inside jit or vmap read the status of the result.")
-    problem = svi.problem("skip" if on_nonfinite == "skip" else "stop")
+        raise ArgumentError(
+            "on_nonfinite='raise' needs the host; inside jit or vmap read the status of the result."
+        )
+    problem = svi.problem()
+    guard = "skip" if on_nonfinite == "skip" else "stop"
     legal = jnp.ones((), bool)
     if state is None:
         make = partial(make_state, svi.model, svi.guide, problem.optim)
@@ -239,7 +242,7 @@ def _run_traced(
             state, legal = first(as_key(key))
         else:
             state, legal = jax.vmap(first)(jax.random.split(as_key(key), num_chains))
-    carry, losses = run_steps(problem, begin(state), num_steps, num_steps, args, kwargs)
+    carry, losses = run_steps(problem, guard, begin(state), num_steps, num_steps, args, kwargs)
     status = jnp.where(legal, jnp.where(carry.alive, Status.MAX_STEPS, Status.NONFINITE), Status.BAD_VALUES)
     return SVIRunResult(
         params=_traced_params(carry.state),
@@ -280,7 +283,9 @@ def _check_options(
     svi: SVI, on_nonfinite: str, init_params: Mapping[str, Any] | None, init_state: SVIState | None
 ) -> None:
     if on_nonfinite not in MODES:
-        raise ArgumentError(message("on_nonfinite is none of its choices.", expected=MODES, got=repr(on_nonfinite)))
+        raise ArgumentError(
+            message("on_nonfinite is none of its choices.", expected=MODES, got=repr(on_nonfinite))
+        )
     if init_params and init_state is not None:
         raise ArgumentError("init_params and init_state are two different starts: give one of them.")
     try:
@@ -313,4 +318,3 @@ def _nonfinite(result: SVIRunResult) -> NonFiniteError:
         ),
         result,
     )
-

@@ -1,153 +1,100 @@
-"""One step as five pure functions: draw, replay, estimate, differentiate, apply."""
+"""One step: evaluate, differentiate, apply."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from svijax.base import FreeParams, as_key, pack, plan
 from svijax.density import (
     Draws,
     NoiseLayout,
     Program,
     bind,
     constrain,
-    draw,
-    mutable_state,
     noise_layout,
-    run_guide,
-    run_model,
 )
-from svijax.handlers import Trace
 from svijax.objectives import Evaluation, Objective
 
 from ._state import SVIState, from_view, optim_view
 
-Args = tuple[Any, ...]
-Kwargs = Mapping[str, Any]
 
+@dataclass(frozen=True)
+class Problem:
+    """Two programs, an objective and an optimiser, on the arguments of one call. ``layout``: the guide's noise."""
 
-class StepInfo(NamedTuple):
-    """What one step reports and nobody carries.
+    objective: Any
+    model: Program
+    guide: Program
+    optim: optax.GradientTransformationExtraArgs
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    layout: NoiseLayout | None = None
 
-    ``loss`` = −ELBO estimate in nats. ``mark``: 0, or NaN if an entry of the gradient is not finite.
-    """
+    @property
+    def num_particles(self) -> int:
+        return int(self.objective.num_particles) if isinstance(self.objective, Objective) else 1
 
-    loss: Any
-    mark: Any
+    @property
+    def noise(self) -> NoiseLayout:
+        """Where the guide's noise lies; a foreign objective draws for itself."""
+        return NoiseLayout((), (), ()) if self.layout is None else self.layout
 
+    def on(self, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Problem:
+        """The problem on these arguments, with the noise layout of a single state's guide."""
+        layout = None
+        if isinstance(self.objective, Objective):
+            layout = noise_layout(bind(self.guide, state.free), args, kwargs)
+        return replace(self, args=args, kwargs=kwargs, layout=layout)
 
-def as_free(free: Mapping[str, Any]) -> FreeParams:
-    """Unconstrained parameters by name in the form that programs are bound to."""
-    return free if isinstance(free, FreeParams) else pack(free, plan(free, packed=False))
+    def evaluate(self, state: SVIState, view: Any, draws: Draws) -> Evaluation:
+        """The objective at an optimiser's view of the parameters and given randomness.
 
-
-def draw_guide(guide: Program, free: Mapping[str, Any], key: jax.Array, *args: Any, **kwargs: Any) -> Trace:
-    """Substep 1: the guide's sites at unconstrained parameters, every draw from ``key``."""
-    bound = bind(guide, free)
-    layout = noise_layout(bound, args, kwargs)
-    noise = draw(as_key(key), layout, 1)
-    values = layout.split(noise.normal[0], noise.uniform[0])
-    return run_guide(bound, args, kwargs, key=as_key(key), noise_values=values)
-
-
-def replay_model(
-    model: Program, free: Mapping[str, Any], guide_trace: Trace, key: jax.Array, *args: Any, **kwargs: Any
-) -> Trace:
-    """Substep 2: the model's sites on the guide's draws."""
-    return run_model(
-        bind(model, free), args, kwargs, guide_trace, key=as_key(key), state=mutable_state(guide_trace)
-    )
-
-
-def loss_at(
-    objective: Any,
-    model: Program,
-    guide: Program,
-    free: FreeParams,
-    constraints: Mapping[str, Any],
-    mutable: Mapping[str, Any],
-    draws: Draws,
-    args: Args,
-    kwargs: Kwargs,
-    layout: NoiseLayout | None = None,
-) -> Evaluation:
-    """Substep 3: the objective at unconstrained parameters and given randomness.
-
-    A loss that is not one of ours, any callable with their signature, gets the step's key and constrained parameters.
-    """
-    if isinstance(objective, Objective):
-        programs = bind(model, free), bind(guide, free)
-        return objective.from_draws(draws, *programs, args, kwargs, mutable, layout)
-    function = getattr(objective, "loss", objective)
-    params = {name: constrain(free[name], constraints[name]) for name in free}
-    return Evaluation(function(draws.key, params, model, guide, *args, **kwargs), {}, {}, dict(mutable))
-
-
-def differentiate(
-    objective: Any,
-    model: Program,
-    guide: Program,
-    state: SVIState,
-    draws: Draws,
-    args: Args,
-    kwargs: Kwargs,
-    layout: NoiseLayout | None = None,
-) -> tuple[Evaluation, Any]:
-    """Substep 4: (evaluation, gradient in the optimiser's view of the parameters)."""
-
-    def loss(view: Any) -> tuple[Any, Evaluation]:
+        A loss that is not one of ours, any callable with their signature, gets the step's key and constrained
+        parameters.
+        """
         free = from_view(view, state.free)
-        result = loss_at(
-            objective, model, guide, free, state.constraints, state.mutable, draws, args, kwargs, layout
+        if isinstance(self.objective, Objective):
+            programs = bind(self.model, free), bind(self.guide, free)
+            return self.objective.from_draws(
+                draws, *programs, self.args, self.kwargs, state.mutable, self.layout
+            )
+        function = getattr(self.objective, "loss", self.objective)
+        params = {name: constrain(free[name], state.constraints[name]) for name in free}
+        loss = function(draws.key, params, self.model, self.guide, *self.args, **self.kwargs)
+        return Evaluation(loss, {}, {}, dict(state.mutable))
+
+    def differentiate(self, state: SVIState, draws: Draws) -> tuple[Evaluation, Any]:
+        """(evaluation, gradient in the optimiser's view of the parameters)."""
+
+        def loss(view: Any) -> tuple[Any, Evaluation]:
+            result = self.evaluate(state, view, draws)
+            return result.loss, result
+
+        (_, result), gradient = jax.value_and_grad(loss, has_aux=True)(optim_view(state.free))
+        return result, gradient
+
+    def apply(self, state: SVIState, result: Evaluation, gradient: Any, draws: Draws) -> SVIState:
+        """The optimiser's update; optimisers that search see the loss as a function at the same randomness."""
+        view = optim_view(state.free)
+        updates, optim_state = self.optim.update(
+            gradient,
+            state.optim_state,
+            view,
+            value=result.loss,
+            grad=gradient,
+            value_fn=lambda v: self.evaluate(state, v, draws).loss,
         )
-        return result.loss, result
-
-    (_, result), gradient = jax.value_and_grad(loss, has_aux=True)(optim_view(state.free))
-    return result, gradient
-
-
-def apply_gradient(
-    optim: optax.GradientTransformationExtraArgs, state: SVIState, loss: Any, gradient: Any, value_fn: Any
-) -> SVIState:
-    """Substep 5: the optimiser's update. ``value_fn``: the loss as a function of its view of the parameters."""
-    view = optim_view(state.free)
-    updates, optim_state = optim.update(
-        gradient, state.optim_state, view, value=loss, grad=gradient, value_fn=value_fn
-    )
-    free = from_view(optax.apply_updates(view, updates), state.free)
-    return state.having(free=free, optim_state=_like(optim_state, state.optim_state), step=state.step + 1)
-
-
-def one_step(
-    objective: Any,
-    model: Program,
-    guide: Program,
-    optim: optax.GradientTransformationExtraArgs,
-    state: SVIState,
-    draws: Draws,
-    args: Args,
-    kwargs: Kwargs,
-    layout: NoiseLayout | None = None,
-) -> tuple[SVIState, StepInfo]:
-    """The five in one: the next state, and what the step reports."""
-
-    def value(view: Any) -> Any:
-        free = from_view(view, state.free)
-        return loss_at(
-            objective, model, guide, free, state.constraints, state.mutable, draws, args, kwargs, layout
-        ).loss
-
-    result, gradient = differentiate(objective, model, guide, state, draws, args, kwargs, layout)
-    # Else the compiler takes the sum below apart, down to the single sites, and the gradient with it.
-    gradient = jax.lax.optimization_barrier(gradient)
-    after = apply_gradient(optim, state, result.loss, gradient, value)
-    after = after.having(mutable=_like({**state.mutable, **result.mutable}, state.mutable))
-    return after, StepInfo(result.loss, nan_unless_finite(gradient))
+        return state.having(
+            free=from_view(optax.apply_updates(view, updates), state.free),
+            optim_state=_like(optim_state, state.optim_state),
+            mutable=_like({**state.mutable, **result.mutable}, state.mutable),
+            step=state.step + 1,
+        )
 
 
 def nan_unless_finite(tree: Any) -> Any:

@@ -27,11 +27,12 @@ from svijax.objectives import Objective, Trace_ELBO, check_count
 from svijax.optim import as_transformation
 
 from ._init import explain_checks, make_state
-from ._loop import ROLLED_BACK, Problem, layout_of, next_draws, select
+from ._loop import ROLLED_BACK, next_draws, select
 from ._result import SVIRunResult
 from ._run import run
-from ._state import SVIState, check_same
-from ._step import all_finite, as_free, loss_at, one_step
+from ._state import SVIState, check_same, optim_view
+from ._step import Problem, all_finite
+from ._substeps import as_free
 
 INIT_TRIES = 20
 """How often ``init`` starts anew, with other keys, when a log density is not finite at the start."""
@@ -57,7 +58,9 @@ class SVI:
     optim: Any
     objective: Any
 
-    def __init__(self, model: Program, guide: Program, optim: Any, objective: Any = None, *, loss: Any = None):
+    def __init__(
+        self, model: Program, guide: Program, optim: Any, objective: Any = None, *, loss: Any = None
+    ):
         if objective is not None and loss is not None:
             raise ArgumentError("SVI takes objective= or loss=, which are two words for one thing.")
         chosen = objective if objective is not None else loss
@@ -70,16 +73,18 @@ class SVI:
                 message(
                     "the objective must be an object with a method loss, or a function.",
                     got=repr(chosen),
-                    fix=f"write {chosen.__name__}()." if isinstance(chosen, type) else "use svijax.Trace_ELBO().",
+                    fix=f"write {chosen.__name__}()."
+                    if isinstance(chosen, type)
+                    else "use svijax.Trace_ELBO().",
                 )
             )
         as_transformation(optim)
         for name, value in (("model", model), ("guide", guide), ("optim", optim), ("objective", chosen)):
             object.__setattr__(self, name, value)
 
-    def problem(self, guard: str = "mark") -> Problem:
-        """What the loop needs of this record."""
-        return Problem(self.objective, self.model, self.guide, as_transformation(self.optim), guard)
+    def problem(self) -> Problem:
+        """What a step needs of this record."""
+        return Problem(self.objective, self.model, self.guide, as_transformation(self.optim))
 
     def init(
         self, key: jax.Array, *args: Any, init_params: Mapping[str, Any] | None = None, **kwargs: Any
@@ -94,7 +99,9 @@ class SVI:
         make = partial(make_state, self.model, self.guide, as_transformation(self.optim))
         if is_traced(key, start, args, kwargs):
             return make(as_key(key), start, args, kwargs)[0]
-        function, arrays = self._compiled("init", args, kwargs, lambda static: _init_function(make, static), start)
+        function, arrays = self._compiled(
+            "init", args, kwargs, lambda static: _init_function(make, static), start
+        )
         attempt = as_key(key)
         for i in range(INIT_TRIES):
             state, legal, finite = function(attempt, start, arrays)
@@ -145,14 +152,14 @@ class SVI:
         It may be given to ``jax.grad``, ``jax.vmap`` and ``jax.hessian``.
         """
         params = as_free(free)
-        key = as_key(key)
         if not isinstance(self.objective, Objective):
-            raise ArgumentError("svi.loss takes one of the library's objectives; call your own loss directly.")
-        layout = noise_layout(bind(self.guide, params), args, kwargs)
-        draws = draw(key, layout, self.objective.num_particles)
-        return loss_at(
-            self.objective, self.model, self.guide, params, {}, {}, draws, args, kwargs, layout
-        ).loss
+            raise ArgumentError(
+                "svi.loss takes one of the library's objectives; call your own loss directly."
+            )
+        programs = bind(self.model, params), bind(self.guide, params)
+        layout = noise_layout(programs[1], args, kwargs)
+        draws = draw(as_key(key), layout, self.objective.num_particles)
+        return self.objective.from_draws(draws, *programs, args, kwargs, {}, layout).loss
 
     def get_params(self, state: SVIState) -> dict[str, Any]:
         """Constrained parameters by site name."""
@@ -210,11 +217,15 @@ class SVI:
     ) -> None:
         """Raise ``StateError`` unless ``init`` of this record makes states like this one."""
         if not isinstance(state, SVIState):
-            raise StateError(message("a state made by SVI.init or SVI.run is needed.", got=type(state).__name__))
+            raise StateError(
+                message("a state made by SVI.init or SVI.run is needed.", got=type(state).__name__)
+            )
 
         def build(static: Any) -> Callable[..., Any]:
             make = partial(make_state, self.model, self.guide, as_transformation(self.optim))
-            one = jax.eval_shape(lambda k, x: make(k, {}, *join_arguments(x, static))[0], _abstract_key(state), arrays)
+            one = jax.eval_shape(
+                lambda k, x: make(k, {}, *join_arguments(x, static))[0], _abstract_key(state), arrays
+            )
             return lambda: one
 
         arrays, _ = split_arguments(args, kwargs)
@@ -248,39 +259,29 @@ def _init_function(make: Callable[..., Any], static: Any) -> Callable[..., Any]:
 
 
 def _step_function(svi: SVI, kind: str, static: Any) -> Callable[..., Any]:
-    problem = svi.problem()
-
     def step(state: SVIState, arrays: tuple[Any, ...]) -> Any:
-        args, kwargs = join_arguments(arrays, static)
-        layout = layout_of(problem, state, args, kwargs)
-        draws = next_draws(problem, layout, state)
-        programs = problem.objective, problem.model, problem.guide
+        problem = svi.problem().on(state, *join_arguments(arrays, static))
+        draws = next_draws(problem, state)
         if kind == "evaluate":
-            free, rest = state.free, (state.constraints, state.mutable)
-            return loss_at(*programs, free, *rest, draws, args, kwargs, layout).loss
-        after, info = one_step(*programs, problem.optim, state, draws, args, kwargs, layout)
+            return problem.evaluate(state, optim_view(state.free), draws).loss
+        result, gradient = problem.differentiate(state, draws)
+        after = problem.apply(state, result, gradient, draws)
         if kind == "stable_update":
-            finite = jnp.isfinite(info.loss + info.mark) & all_finite(after.free.arrays)
+            finite = jnp.isfinite(result.loss) & all_finite((gradient, after.free.arrays))
             kept = {n: select(finite, getattr(after, n), getattr(state, n)) for n in ROLLED_BACK}
             after = after.having(**kept)
-        return after, info.loss
+        return after, result.loss
 
     return jax.jit(step)
 
 
 def _estimate_function(svi: SVI, static: Any, num_particles: int) -> Callable[..., Any]:
-    problem = svi.problem()
-
     def estimate(key: jax.Array, state: SVIState, arrays: tuple[Any, ...]) -> tuple[Any, Any]:
-        args, kwargs = join_arguments(arrays, static)
-        layout = layout_of(problem, state, args, kwargs)
+        problem = svi.problem().on(state, *join_arguments(arrays, static))
 
         def one(index: jax.Array) -> Any:
-            draws = draw(jax.random.fold_in(key, index), layout, problem.num_particles)
-            programs = problem.objective, problem.model, problem.guide
-            return loss_at(
-                *programs, state.free, state.constraints, state.mutable, draws, args, kwargs, layout
-            ).loss
+            draws = draw(jax.random.fold_in(key, index), problem.noise, problem.num_particles)
+            return problem.evaluate(state, optim_view(state.free), draws).loss
 
         losses = jax.lax.map(one, jnp.arange(num_particles), batch_size=min(num_particles, 64))
         spread = jnp.std(losses, ddof=1) if num_particles > 1 else jnp.nan

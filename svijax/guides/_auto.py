@@ -73,7 +73,9 @@ class AutoGuide(ABC):
         """Medians of the latents: the unconstrained medians, mapped into the supports."""
         return self._at_quantile(params, 0.5, args, kwargs)
 
-    def quantiles(self, params: Mapping[str, Any], quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def quantiles(
+        self, params: Mapping[str, Any], quantiles: Any, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
         """Marginal quantiles of the unconstrained latents, mapped into the supports; leading axis as given."""
         qs = jnp.asarray(quantiles, jnp.result_type(float))
         if qs.ndim == 0:

@@ -74,5 +74,3 @@ class AutoNormal(AutoGuide):
         loc, scale = (gather(table, site.plates, latent.event_dim) for table in (loc, scale))
         base = Normal(loc, scale).to_event(latent.event_dim)
         return TransformedDistribution(base, biject_to(site.fn.support))
-
-

@@ -45,5 +45,3 @@ class AutoDelta(AutoGuide):
             return of_guide(site, Delta(value, event_dim=event_dim), value=value)
 
         return run_model_with(self.model, args, kwargs, point)
-
-
