@@ -68,8 +68,8 @@ def mnist(folder: str | Path) -> Images:
 
     :raises DataError: a file is missing or is no IDX file of bytes.
     """
-    train = read_idx(find_idx(Path(folder), MNIST_FILES["train"]))
-    test = read_idx(find_idx(Path(folder), MNIST_FILES["test"]))
+    where = Path(folder).expanduser()
+    train, test = (read_idx(find_idx(where, stem)) for stem in MNIST_FILES.values())
     side = train.shape[-1]
     rows = [
         binarise(part.reshape(len(part), -1) / np.float32(255), seed)
@@ -111,7 +111,7 @@ def read_idx(path: Path) -> Bits:
     dims = raw[3] if len(raw) > 4 else 0
     start = 4 + 4 * dims
     shape = tuple(np.frombuffer(raw[4:start], ">i4").tolist()) if len(raw) >= start else ()
-    if raw[:3] != b"\0\0\x08" or dims < 2 or len(raw) != start + int(np.prod(shape)):
+    if raw[:3] != b"\0\0\x08" or dims < 2 or 0 in shape or len(raw) != start + int(np.prod(shape)):
         raise DataError(
             message(
                 f"{path} is no IDX file of images.",

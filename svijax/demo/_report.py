@@ -12,6 +12,7 @@ from svijax.posterior import Summary
 
 
 def heading(text: str) -> None:
+    """A line of text with air around it."""
     print(f"\n{text}\n")
 
 

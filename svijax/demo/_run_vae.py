@@ -26,17 +26,19 @@ def run_vae(options: Options) -> None:
     if options.data is None:
         images, vae, epochs = digits(), VAE(pixels=64, hidden=200, latent=10), 300.0
     else:
-        images, vae, epochs = mnist(options.data), VAE(pixels=784), 20.0
+        images, epochs = mnist(options.data), 20.0
+        vae = VAE(pixels=images.train.shape[1])
     count = len(images.train)
-    steps = options.steps or max(1, round((options.epochs or epochs) * count / BATCH))
+    batch = min(BATCH, count)
+    steps = options.steps or max(1, round((options.epochs or epochs) * count / batch))
     svi = SVI(vae.model, vae.guide, optax.adam(1e-3), Trace_ELBO())
     print(
         f"variational autoencoder {vae.pixels}-{vae.hidden}-{vae.latent} on {images.name}: {count:,} images, "
-        f"{BATCH} a step, {steps:,} steps ({steps * BATCH / count:.1f} epochs)",
+        f"{batch} a step, {steps:,} steps ({steps * batch / count:.1f} epochs)",
         flush=True,
     )
     key, elbo_key, new_key = jax.random.split(jax.random.key(options.seed), 3)
-    fits = svi.run(key, steps, images.train, batch_size=BATCH, num_chains=options.chains)
+    fits = svi.run(key, steps, images.train, batch_size=batch, num_chains=options.chains)
     fit = best_chain(fits)
 
     heading(f"{len(images.test):,} images held out")

@@ -79,6 +79,7 @@ def dense(key: jax.Array, inputs: int, outputs: int) -> Network:
 
 
 def affine(layer: Network, x: Any) -> jax.Array:
+    """x w + b, rows on the leading axis."""
     return x @ layer["w"] + layer["b"]
 
 

@@ -53,7 +53,13 @@ def test_a_missing_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no idx file at all", idx(np.zeros((2, 28, 28), np.uint8))[:-1], b"\0\0\x0d\x03" + b"\0" * 12],
+    [
+        b"",
+        b"no idx file at all",
+        idx(np.zeros((2, 28, 28), np.uint8))[:-1],
+        idx(np.zeros((0, 28, 28), np.uint8)),
+        b"\0\0\x0d\x03" + b"\0" * 12,
+    ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / NAMES[0]).write_bytes(content)
