@@ -48,7 +48,7 @@ class Expressions:
         return self._numbers.setdefault(expression, len(self._numbers))
 
     def evaluate(self, closed: ClosedJaxpr, inputs: list[Value], length: int | None) -> list[Value]:
-        """The values of the outputs. With ``length``, arrays of that length allow only elementwise operations.
+        """Values of the outputs. With ``length``, arrays of that length allow elementwise operations only.
 
         :raises NotElementwise: another operation on such an array, or one that mixes leaves.
         """

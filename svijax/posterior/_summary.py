@@ -117,6 +117,11 @@ class Summary:
 
     __repr__ = __str__
 
+    def _spread(self, row: Row) -> float:
+        """The spread that sets the decimals: one for the whole site unless its spreads differ tenfold."""
+        sd = np.asarray(self.columns[row.site]["sd"])
+        return float(sd.max()) if sd.max() < 10.0 * sd.min() else row.values["sd"]
+
     def _shape(self, site: str) -> tuple[int, ...]:
         return np.shape(self.columns[site]["mean"])
 
@@ -138,7 +143,7 @@ class Summary:
 
     def _cells(self, row: Row, labels: list[str], extra: list[str]) -> list[str]:
         values = [row.values.get(label) for label in (*labels, *extra)]
-        cells = number_cells(values, row.values["sd"])
+        cells = number_cells(values, self._spread(row))
         bar = ["|"] if extra else []
         return [row.name, *cells[: len(labels)], *bar, *cells[len(labels) :]]
 
