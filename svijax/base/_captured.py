@@ -32,6 +32,9 @@ def _walk(obj: Any, seen: dict[int, Any], depth: int) -> Iterator[tuple[str, Any
     if isinstance(obj, bool | int | float | complex | str | bytes | None):
         yield type(obj).__name__, obj
         return
+    if isinstance(obj, np.generic):
+        yield type(obj).__name__, obj.item()
+        return
     if id(obj) in seen or depth > _DEPTH:
         return
     if isinstance(obj, jax.Array | np.ndarray):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import xlog1py, xlogy
+from svijax.base import softplus, xlog1py, xlogy
 from svijax.transforms import constraints
 
 from ._distribution import Distribution
@@ -51,7 +51,7 @@ class Bernoulli(Distribution):
             return xlogy(value, self._probs) + xlog1py(1 - value, -self._probs)
         # log p(1) = -softplus(-logits) and log p(0) = -softplus(logits): the nearer one, and a line from it.
         logits = jnp.asarray(self._logits)
-        nearer = -jax.nn.softplus(jnp.where(value > 0.5, -logits, logits))
+        nearer = -softplus(jnp.where(value > 0.5, -logits, logits))
         if not jnp.issubdtype(value.dtype, jnp.inexact):
             return nearer
         return nearer + logits * (value - (value > 0.5))
@@ -75,7 +75,7 @@ class Bernoulli(Distribution):
             return -xlogy(p, p) - xlog1py(1 - p, -p)
         # E softplus(∓logits), whose terms do not cancel.
         p = self.probs
-        return p * jax.nn.softplus(-self._logits) + (1 - p) * jax.nn.softplus(self._logits)
+        return p * softplus(-self._logits) + (1 - p) * softplus(self._logits)
 
     def enumerate_support(self, expand: bool = True) -> Any:
         return self._enumerated(np.arange(2, dtype=self.dtype), expand)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import betainc
 
-from svijax.base import is_concrete, log_beta, xlog1py, xlogy
+from svijax.base import is_concrete, log_beta, softplus, xlog1py, xlogy
 from svijax.transforms import Constraint, constraints
 
 from ._distribution import Distribution
@@ -75,7 +75,7 @@ class Binomial(Distribution):
             log_powers = xlogy(k, self._probs) + xlog1py(n - k, -self._probs)
         else:
             logits = self._logits
-            log_powers = -k * jax.nn.softplus(-logits) - (n - k) * jax.nn.softplus(logits)
+            log_powers = -k * softplus(-logits) - (n - k) * softplus(logits)
         return jnp.where(inside, log_choose + log_powers, -jnp.inf)
 
     @property

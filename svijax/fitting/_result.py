@@ -98,7 +98,7 @@ class SVIRunResult:
                 )
             )
         svi = call.svi
-        return Posterior(svi.guide, svi.model, self.params, call.args, dict(call.kwargs), self.state.key)
+        return Posterior(svi.guide, svi.model, self.params, call.args, dict(call.kwargs), self.state.key, self.state.mutable)
 
     def chain(self, index: int) -> SVIRunResult:
         """The result of one chain, as if it had run alone."""

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ShapeError, log_sigmoid, message, softplus_inverse
+from svijax.base import ShapeError, log_sigmoid, message, softplus, softplus_inverse
 
 from . import constraints
 from ._constraint import Constraint
@@ -92,7 +91,7 @@ class SoftplusLowerCholeskyTransform(_TriangularTransform):
 
     def __call__(self, x: Any) -> Any:
         strict, diagonal = _split(x)
-        return _with_diagonal(strict, jax.nn.softplus(diagonal))
+        return _with_diagonal(strict, softplus(diagonal))
 
     def _inverse(self, y: Any) -> Any:
         return _join(y, softplus_inverse(_diagonal(y)))
@@ -110,7 +109,7 @@ class ScaledUnitLowerCholeskyTransform(_TriangularTransform):
 
     def __call__(self, x: Any) -> Any:
         strict, diagonal = _split(x)
-        scale = jax.nn.softplus(diagonal)
+        scale = softplus(diagonal)
         return _with_diagonal(strict * scale[..., None], scale)
 
     def _inverse(self, y: Any) -> Any:
@@ -121,7 +120,7 @@ class ScaledUnitLowerCholeskyTransform(_TriangularTransform):
         # Row i has i entries below the diagonal, each scaled by s_i.
         diagonal = _split(x)[1]
         below = np.arange(np.shape(diagonal)[-1], dtype=x.dtype)
-        return jnp.sum(below * jnp.log(jax.nn.softplus(diagonal)) + log_sigmoid(diagonal), axis=-1)
+        return jnp.sum(below * jnp.log(softplus(diagonal)) + log_sigmoid(diagonal), axis=-1)
 
 
 class CholeskyTransform(Transform):
