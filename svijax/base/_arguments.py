@@ -56,7 +56,7 @@ def is_array(leaf: Any) -> bool:
 def signature(arrays: Any) -> tuple[Any, ...]:
     """Structure, shapes and dtypes of a pytree of arrays, as a key."""
     leaves, structure = jax.tree.flatten(arrays)
-    return structure, tuple((jnp.shape(x), str(jnp.result_type(x))) for x in leaves)
+    return structure, tuple((x.shape, x.dtype) if hasattr(x, "dtype") else type(x) for x in leaves)
 
 
 def is_traced(*trees: Any) -> bool:

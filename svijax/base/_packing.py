@@ -126,10 +126,11 @@ class FreeParams(Mapping[str, Any]):
         """
         layout = self.layout
         members = {name for group in layout.groups for name in group}
-        heads = [(name,) for name in self if name not in members] + list(layout.groups)
+        heads: list[tuple[str, ...]] = [(name,) for name in self if name not in members]
+        heads += layout.groups
         rows = {names: _runs([layout.leaves_of(name) for name in names], len(names) > 1) for names in heads}
         parts = self._take_apart([leaf for row in rows.values() for leaf in row])
-        out = {}
+        out: dict[tuple[str, ...], Any] = {}
         for names, row in rows.items():
             values = [parts[leaf].reshape((*parts[leaf].shape[:-1], *leaf.shape)) if leaf.offset is not None
                       else self.arrays[leaf.slot] for leaf in row]

@@ -59,7 +59,8 @@ class Explanation:
     def __str__(self) -> str:
         head = f"step {self.step}: loss {self.loss:.6g}"
         found = f"not finite: {', '.join(self.suspects)}" if self.suspects else "everything is finite"
-        width = max((len(r.name) for r in (*self.sites, *self.params)), default=4)
+        names = [*(s.name for s in self.sites), *(p.name for p in self.params)]
+        width = max(map(len, names), default=4)
         lines = [head, found, "", f"{'site':<{width}}  {'log p':>12}  {'log q':>12}  value range"]
         for s in self.sites:
             lines.append(

@@ -264,7 +264,7 @@ def _checked(
     svi: SVI, state: SVIState, num_chains: int | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> SVIState:
     """A state to continue from, if it is this SVI's and has as many chains as asked for."""
-    chains = jnp.shape(getattr(state, "step", ()))
+    chains = jnp.shape(state.step) if isinstance(state, SVIState) else ()
     single = jax.tree.map(lambda x: x[0], state) if chains else state
     svi.check_state(single, args, kwargs)
     if num_chains is not None and chains != (num_chains,):

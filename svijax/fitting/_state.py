@@ -71,13 +71,14 @@ def check_same(state: SVIState, expected: SVIState) -> None:
                 fix="make a state with init of this SVI, or pass init_params= to start from its values.",
             )
         )
-    if jax.tree.structure(state) != jax.tree.structure(expected):
+    structure: Any = jax.tree.structure(state)
+    if structure != jax.tree.structure(expected):
         raise StateError(
             message(
                 "the state belongs to another SVI: its optimiser state or mutable state has another structure.",
                 expected=jax.tree.structure((expected.optim_state, expected.mutable)),
                 got=jax.tree.structure((state.optim_state, state.mutable)),
-                fix="use the optimiser that made the state, or start from its values with init_params=svi.get_params(state).",
+                fix="use the optimiser that made the state, or start anew with init_params=svi.get_params(state).",
             )
         )
 

@@ -204,11 +204,15 @@ class SVI:
         )
 
     def _step(self, kind: str, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        build = lambda static: _step_function(self, kind, static)  # noqa: E731
         if is_traced(state, args, kwargs):
             arrays, static = split_arguments(args, kwargs)
-            return build(static)(state, arrays)
-        self.check_state(state, args, kwargs)
+            return _step_function(self, kind, static)(state, arrays)
+
+        def build(static: Any) -> Callable[..., Any]:
+            # A state of this structure passes as often as it comes: the structure is part of the table's key.
+            self.check_state(state, args, kwargs)
+            return _step_function(self, kind, static)
+
         function, arrays = self._compiled(kind, args, kwargs, build, state)
         return function(state, arrays)
 
@@ -243,7 +247,7 @@ class SVI:
         """The compiled function of a kind for these arguments, and the arrays among them."""
         arrays, static = split_arguments(args, kwargs)
         names, keep = captured(self.model, self.guide, self.objective)
-        key = (kind, self, static, signature((arrays, extra)), names, bool(jax.config.jax_enable_x64))
+        key = (kind, self, static, signature((arrays, extra)), names, str(jnp.result_type(float)))
         return compiled(key, lambda: build(static), keep), arrays
 
 

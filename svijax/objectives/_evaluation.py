@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 
-from svijax.density import Draws, Program
+from svijax.density import Draws, NoiseLayout, Program
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["loss", "log_p", "log_q", "mutable"], meta_fields=[])
@@ -40,8 +40,9 @@ class Objective(Protocol):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         mutable: Mapping[str, Any],
+        layout: NoiseLayout | None = None,
     ) -> Evaluation:
-        """The evaluation of bound programs at given randomness."""
+        """The evaluation of bound programs at given randomness, which lies as ``layout`` says."""
 
     def loss(self, key: Any, params: Mapping[str, Any], model: Program, guide: Program, *args: Any) -> Any:
         """The loss at constrained parameters by name."""

@@ -145,7 +145,9 @@ def check_count(name: str, number: Any) -> None:
             )
         )
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ArgumentError(message(f"{name} must be an int of at least 1.", got=repr(number), fix=f"pass {name}=1."))
+        raise ArgumentError(
+            message(f"{name} must be an int of at least 1.", got=repr(number), fix=f"pass {name}=1.")
+        )
 
 
 def _sum(terms: Mapping[str, Any]) -> Any:
@@ -176,6 +178,7 @@ def _over_particles(particle: Callable[..., Evaluation], inputs: tuple[Any, ...]
         results = jax.lax.map(lambda x: particle(*x), inputs)
     else:
         results = how(lambda x: particle(*x))(inputs)
-    mean = jax.tree.map(lambda x: jnp.mean(x, axis=0), (results.loss, results.log_p, results.log_q))
+    means = (results.loss, results.log_p, results.log_q)
+    loss, log_p, log_q = jax.tree.map(lambda x: jnp.mean(x, axis=0), means)
     first = jax.tree.map(lambda x: x[0], results.mutable)
-    return Evaluation(*mean, first)
+    return Evaluation(loss, log_p, log_q, first)
