@@ -24,10 +24,14 @@ class bind(Handler):
         self.free = free or {}
         self._segments: dict[tuple[str, ...], Any] = {}
 
+    def fresh(self) -> Handler:
+        # What is taken apart inside one traced program may not be read in another.
+        return bind(self.fn, self.free)
+
     def process(self, site: Site) -> Site:
         if isinstance(site, ParamGroup) and site.value is None:
             self._check(site.names)
-            return site.having(value=constrain(self._read(site.names), site.constraint))
+            return site.having(value=constrain(jnp.ravel(self._read(site.names)), site.constraint))
         if isinstance(site, Param) and site.value is None:
             self._check((site.name,))
             return site.having(value=constrain(self._read((site.name,)), site.constraint))
