@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-ROOMS = "svijax, svijax.distributions, svijax.guides, svijax.handlers"
+ROOMS = "svijax, svijax.distributions, svijax.guides, svijax.handlers, svijax.optim"
 OPTIONAL = (
     "flax",
     "equinox",
