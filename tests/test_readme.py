@@ -1,0 +1,64 @@
+"""The README is true: its code runs as printed, and its error message is the one that the library gives."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import svijax
+import svijax.distributions as dist
+from svijax import SVI
+from svijax.base import SvijaxError
+from svijax.guides import AutoNormal
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def quick_start() -> dict[str, Any]:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    return names
+
+
+def test_quick_start_runs_as_printed_and_fits(quick_start: dict[str, Any]) -> None:
+    fit = quick_start["fit"]
+    assert fit.status == svijax.Status.MAX_STEPS
+    assert fit.losses.shape == (5_000,)
+    assert fit.losses[-500:].mean() < fit.losses[:50].mean()
+    mean = np.asarray(fit.posterior.mean()["w"])
+    assert mean[0] > 0.5 and mean[1] < -1.5 and mean[2] > 0.0
+
+
+def test_quick_start_draws_predicts_continues_and_restarts(quick_start: dict[str, Any]) -> None:
+    assert quick_start["draws"]["w"].shape == (1_000, 3)
+    assert quick_start["future"].shape == (1_000, 5)
+    assert int(quick_start["more"].state.step) == 6_000
+    assert quick_start["restarts"].losses.shape == (8, 1_000)
+    assert quick_start["best"].losses.shape == (1_000,)
+
+
+def test_printed_error_is_the_one_that_is_raised() -> None:
+    def model(y: Any) -> None:
+        mu = svijax.sample("mu", dist.Normal(0.0, 1.0))
+        with svijax.plate("data", 90):
+            svijax.sample("y", dist.Normal(mu + jnp.zeros(100), 1.0), obs=y)
+
+    with pytest.raises(SvijaxError) as error:
+        SVI(model, AutoNormal(model), 0.01).init(jax.random.key(0), np.zeros(100, np.float32))
+    assert str(error.value) in README
+
+
+def test_names_of_the_porting_table_exist() -> None:
+    for name in ("sample", "param", "plate", "deterministic", "factor", "Predictive", "clear_caches"):
+        assert hasattr(svijax, name)
+    for name in ("init", "update", "stable_update", "evaluate", "get_params", "run"):
+        assert hasattr(SVI, name)
+    assert hasattr(svijax.handlers, "seed")
+    assert hasattr(svijax.optim, "Adam")
+    assert hasattr(svijax.guides, "init_to_median")
