@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 
 @contextmanager
@@ -17,6 +16,9 @@ def progress(total: int, show: bool) -> Iterator[Any]:
     if not show:
         yield lambda steps, losses: None
         return
+    # Not at import: choosing a bar for terminal or notebook loads half of asyncio.
+    from tqdm.auto import tqdm
+
     with tqdm(total=total, unit="step", unit_scale=True, mininterval=0.1, dynamic_ncols=True) as bar:
 
         def report(steps: int, losses: Any) -> None:

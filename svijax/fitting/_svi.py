@@ -133,16 +133,21 @@ class SVI:
         *args: Any,
         num_particles: int = 1000,
         key: jax.Array | None = None,
+        batch_size: int = 64,
         **kwargs: Any,
     ) -> tuple[float, float]:
-        """(mean, standard error) of ``num_particles`` independent evaluations of the loss at the state."""
+        """(mean, standard error) of ``num_particles`` independent evaluations of the loss at the state.
+
+        ``batch_size`` of them are in memory at once.
+        """
         check_count("num_particles", num_particles)
+        check_count("batch_size", batch_size)
         key = jax.random.fold_in(state.key, 2**31 - 1) if key is None else as_key(key)
-        build = lambda static: _estimate_function(self, static, num_particles)  # noqa: E731
+        build = lambda static: _estimate_function(self, static, num_particles, batch_size)  # noqa: E731
         if is_traced(key, state, args, kwargs):
             arrays, static = split_arguments(args, kwargs)
             return build(static)(key, state, arrays)
-        function, arrays = self._compiled(("estimate", num_particles), args, kwargs, build, state)
+        function, arrays = self._compiled(("estimate", num_particles, batch_size), args, kwargs, build, state)
         mean, error = function(key, state, arrays)
         return float(mean), float(error)
 
@@ -279,7 +284,7 @@ def _step_function(svi: SVI, kind: str, static: Any) -> Callable[..., Any]:
     return jax.jit(step)
 
 
-def _estimate_function(svi: SVI, static: Any, num_particles: int) -> Callable[..., Any]:
+def _estimate_function(svi: SVI, static: Any, num_particles: int, batch_size: int) -> Callable[..., Any]:
     def estimate(key: jax.Array, state: SVIState, arrays: tuple[Any, ...]) -> tuple[Any, Any]:
         problem = svi.problem().on(state, *join_arguments(arrays, static))
 
@@ -287,7 +292,7 @@ def _estimate_function(svi: SVI, static: Any, num_particles: int) -> Callable[..
             draws = draw(jax.random.fold_in(key, index), problem.noise, problem.num_particles)
             return problem.evaluate(state, optim_view(state.free), draws).loss
 
-        losses = jax.lax.map(one, jnp.arange(num_particles), batch_size=min(num_particles, 64))
+        losses = jax.lax.map(one, jnp.arange(num_particles), batch_size=min(num_particles, batch_size))
         spread = jnp.std(losses, ddof=1) if num_particles > 1 else jnp.nan
         return jnp.mean(losses), spread / num_particles**0.5
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+if TYPE_CHECKING:
+    # Only for its names: importing it loads Pallas, a tenth of a second.
+    from jax.extend.core import ClosedJaxpr, Jaxpr
 
 _NAMES = (
     "abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type "
@@ -61,14 +64,14 @@ class Expressions:
         )
 
         def read(atom: Any) -> Value:
-            return self._literal(atom) if isinstance(atom, Literal) else known[atom]
+            return self._literal(atom) if hasattr(atom, "val") else known[atom]
 
         for eqn in jaxpr.eqns:
             values = [read(atom) for atom in eqn.invars]
             inner = _inner(eqn) if eqn.primitive.name in _INLINED else None
             if inner is not None:
-                consts = [self._constant(const, length) for const in inner.consts]
-                results = self._run(inner.jaxpr, consts, values, length)
+                called = [self._constant(const, length) for const in inner[1]]
+                results = self._run(inner[0], called, values, length)
             else:
                 results = self._apply(eqn, values, length)
             known.update(zip(eqn.outvars, results, strict=True))
@@ -99,13 +102,14 @@ class Expressions:
         return Value(self.intern(("constant", id(const))), None)
 
 
-def _inner(eqn: Any) -> ClosedJaxpr | None:
+def _inner(eqn: Any) -> tuple[Jaxpr, tuple[Any, ...]] | None:
+    """The program that the equation calls, with its constants: a closed one has a jaxpr, an open one equations."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         found = eqn.params.get(name)
-        if isinstance(found, ClosedJaxpr):
-            return found
-        if isinstance(found, Jaxpr):
-            return ClosedJaxpr(found, ())
+        if hasattr(found, "jaxpr"):
+            return found.jaxpr, tuple(found.consts)
+        if hasattr(found, "eqns"):
+            return found, ()
     return None
 
 
