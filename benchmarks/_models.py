@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ._floor import softplus
 from ._problems import VAE_BATCH, VAE_LATENT, vae_weights
 
 Model = Callable[..., None]
@@ -50,7 +51,7 @@ def models(lib: Any, dist: Any) -> dict[str, Model]:
         with lib.plate("rows", rows.shape[0], subsample_size=VAE_BATCH) as index:
             prior = dist.Normal(jnp.zeros(VAE_LATENT), 1.0).to_event(1)
             z = lib.sample("z", prior)
-            logits = jax.nn.softplus(z @ hid_w + hid_b) @ out_w + out_b
+            logits = softplus(z @ hid_w + hid_b) @ out_w + out_b
             lib.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=rows[index])
 
     return {f.__name__: f for f in (eight_schools, logistic, twenty_sites, hierarchical, vae)}
@@ -63,7 +64,7 @@ def vae_guide(lib: Any, dist: Any) -> Model:
         enc_w, enc_b, loc_w, loc_b = _weights(lib, "enc_w", "enc_b", "loc_w", "loc_b")
         scale_w, scale_b = _weights(lib, "scale_w", "scale_b")
         with lib.plate("rows", rows.shape[0], subsample_size=VAE_BATCH) as index:
-            hidden = jax.nn.softplus(rows[index] @ enc_w + enc_b)
+            hidden = softplus(rows[index] @ enc_w + enc_b)
             loc, scale = hidden @ loc_w + loc_b, jnp.exp(hidden @ scale_w + scale_b)
             lib.sample("z", dist.Normal(loc, scale).to_event(1))
 

@@ -174,7 +174,11 @@ def bar_cost(problem: Problem, repeats: int, scale: float) -> dict[str, Any]:
 def fresh(*command: str) -> dict[str, Any]:
     """The JSON that a new process prints, or the last line of what it says when it fails."""
     try:
-        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=180)
+        # Bytecode is cached, as it is for who installs a package.
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        done = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, timeout=180, env=environment
+        )
         if done.returncode:
             return {"error": done.stderr.strip().splitlines()[-1][:200].replace(os.getcwd(), ".")}
         return json.loads(done.stdout.splitlines()[-1])

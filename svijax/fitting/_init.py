@@ -118,7 +118,8 @@ def _collect(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -
                 raise ParameterError(
                     message(
                         f"{role} param {site.name!r} has no starting value.",
-                        fix=f"give it one: svijax.param({site.name!r}, init_value), or init_params={{{site.name!r}: ...}}.",
+                        fix=f"give it one: svijax.param({site.name!r}, init_value), "
+                        f"or init_params={{{site.name!r}: ...}}.",
                     )
                 )
             found.setdefault(site.name, site)

@@ -33,7 +33,8 @@ class Status(enum.IntEnum):
     def __str__(self) -> str:
         return {
             Status.MAX_STEPS: "max_steps: all steps were taken",
-            Status.NONFINITE: "nonfinite: a loss, gradient or parameter was not finite; the state is the last finite one",
+            Status.NONFINITE: "nonfinite: a loss, gradient or parameter was not finite; "
+            "the state is the last finite one",
             Status.STOPPED_BY_USER: "stopped_by_user: interrupted; the state is the last one reached",
             Status.BAD_VALUES: "bad_values: a parameter, an observation or a log density was not legal at the start",
         }[self]
@@ -66,10 +67,10 @@ class Call:
 class SVIRunResult:
     """The end of a fit.
 
-    ``params``: constrained, by name. ``state``: continues with ``init_state=``. ``losses``: −ELBO estimates in nats, one a
-    step (a NumPy array outside JAX transformations), NaN for steps not taken. ``status``: a ``Status``, an integer array
-    inside transformations and for chains. ``skipped``: steps skipped because they were not finite. With chains
-    everything has a leading chain axis. ``call`` and ``timings`` are None inside transformations.
+    ``params``: constrained, by name. ``state``: continues with ``init_state=``. ``losses``: −ELBO estimates in
+    nats, one a step (a NumPy array outside JAX transformations), NaN for steps not taken. ``status``: a ``Status``,
+    an integer array inside transformations and for chains. ``skipped``: steps skipped because they were not finite.
+    With chains everything has a leading chain axis. ``call`` and ``timings`` are None inside transformations.
     """
 
     params: dict[str, Any]
@@ -98,7 +99,15 @@ class SVIRunResult:
                 )
             )
         svi = call.svi
-        return Posterior(svi.guide, svi.model, self.params, call.args, dict(call.kwargs), self.state.key, self.state.mutable)
+        return Posterior(
+            svi.guide,
+            svi.model,
+            self.params,
+            call.args,
+            dict(call.kwargs),
+            self.state.key,
+            self.state.mutable,
+        )
 
     def chain(self, index: int) -> SVIRunResult:
         """The result of one chain, as if it had run alone."""
@@ -147,7 +156,8 @@ class SVIRunResult:
         if self.call is None:
             raise ArgumentError(
                 message(
-                    f"{what} needs the programs and data of the run, which a result made inside jit or vmap does not carry.",
+                    f"{what} needs the programs and data of the run, "
+                    "which a result made inside jit or vmap does not carry.",
                     fix="run outside of them (num_chains= for several fits), or use svijax.Predictive and "
                     "guide.sample_posterior with fit.params.",
                 )

@@ -117,8 +117,12 @@ def init_chains(
     for k in np.flatnonzero(~(np.asarray(legal) & np.asarray(finite))):
         # The single start explains what is wrong, or finds a better place.
         single = svi.init(keys[int(k)], *args, init_params=start, **kwargs)
-        state = jax.tree.map(lambda x, y: x.at[int(k)].set(y), state, single)
+        state = _with_chain(state, int(k), single)
     return state
+
+
+def _with_chain(state: SVIState, index: int, single: SVIState) -> SVIState:
+    return jax.tree.map(lambda many, one: many.at[index].set(one), state, single)
 
 
 class _Chunk:
@@ -314,7 +318,8 @@ def _nonfinite(result: SVIRunResult) -> NonFiniteError:
         message(
             f"the fit met a non-finite loss, gradient or parameter at step {steps.min()}.",
             got=str(result.chain(int(np.argmin(steps))).explain()) if steps.ndim else str(result.explain()),
-            fix="lower the rate, clip the gradient, or look at the sites above; error.result holds the last finite state.",
+            fix="lower the rate, clip the gradient, or look at the sites above; "
+            "error.result holds the last finite state.",
         ),
         result,
     )

@@ -1,6 +1,7 @@
 """The five parts of a step as pure functions, for loops of one's own.
 
-``draw_guide``, ``replay_model``, ``svijax.objectives.estimate`` on their two traces, ``differentiate``, ``apply_gradient``.
+``draw_guide``, ``replay_model``, ``svijax.objectives.estimate`` on their two traces, ``differentiate``,
+``apply_gradient``.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ INIT_TRIES = 20
 class SVI:
     """Stochastic variational inference: min over the parameters of ``objective`` = −ELBO(model, guide).
 
-    :param model: a function with ``sample``, ``param`` and ``plate`` statements. :param guide: another, or an autoguide.
+    :param model: a function with ``sample``, ``param`` and ``plate`` statements.
+    :param guide: another, or an autoguide.
     :param optim: any optax transformation, or a float for Adam at that rate.
     :param objective: ``Trace_ELBO()`` by default; ``loss`` is NumPyro's word for it. Any callable
         ``(key, params, model, guide, *args) -> loss`` will do.
