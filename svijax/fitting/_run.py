@@ -177,7 +177,7 @@ def _loop(
     done, interrupted, clock = 0, False, time.perf_counter()
     with progress(num_steps, progress_bar is not False) as report:
         try:
-            while done < num_steps and bool(jnp.any(carry.alive)):
+            while done < num_steps and bool(np.asarray(carry.alive).any()):
                 count = pace.next(num_steps - done)
                 with pace.timing(count):
                     after, losses = _advance(chunk, carry, count)
