@@ -19,7 +19,8 @@ from ._parameters import parameters
 class Bernoulli(Distribution):
     """p(1) = probs = 1 / (1 + exp(-logits)), p(0) = 1 - probs; one of the two is given, of shape (…).
 
-    A value between 0 and 1 has the log density that is linear between the two.
+    A value between 0 and 1 has the log density that is linear between the two. Values of an integer type keep
+    the relative precision of far tails, those of a float type the absolute one.
     """
 
     arg_constraints = parameters(probs=constraints.unit_interval, logits=constraints.real)
@@ -49,12 +50,11 @@ class Bernoulli(Distribution):
         if self._logits is None:
             value = value.astype(self._probs.dtype) if value.dtype == bool else value
             return xlogy(value, self._probs) + xlog1py(1 - value, -self._probs)
-        # log p(1) = -softplus(-logits) and log p(0) = -softplus(logits): the nearer one, and a line from it.
         logits = jnp.asarray(self._logits)
-        nearer = -softplus(jnp.where(value > 0.5, -logits, logits))
-        if not jnp.issubdtype(value.dtype, jnp.inexact):
-            return nearer
-        return nearer + logits * (value - (value > 0.5))
+        if jnp.issubdtype(value.dtype, jnp.inexact):
+            return value * logits - softplus(logits)
+        # log p(1) = -softplus(-logits), log p(0) = -softplus(logits): no cancellation in the tails.
+        return -softplus((1 - 2 * value.astype(logits.dtype)) * logits)
 
     @property
     def mean(self) -> Any:
