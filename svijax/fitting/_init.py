@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from svijax.base import ModelError, ParameterError, as_key, check_names, message, pack, plan
+from svijax.base import ModelError, ParameterError, ShapeError, as_key, check_names, message, pack, plan
 from svijax.density import (
     Check,
     NoiseLayout,
@@ -24,7 +24,7 @@ from svijax.density import (
     total,
     unconstrain,
 )
-from svijax.effects import Mutable, Param, Sample, Site, no_handlers
+from svijax.effects import Mutable, Param, ParamGroup, Sample, Site, no_handlers
 from svijax.handlers import Trace, supply
 from svijax.optim import is_elementwise
 
@@ -44,7 +44,7 @@ def run_pair(
 
     :raises ModelError: the programs do not fit each other.
     """
-    with no_handlers(), supply(data=init_params):
+    with no_handlers(), starts(data=init_params):
         guide_trace = run_guide(guide, args, kwargs, key=key, noise_values=noise_values)
         values = {s.name: s.value for s in guide_trace.values() if isinstance(s, Param)}
         with supply(data=values):
@@ -53,6 +53,36 @@ def run_pair(
             )
     check_pair(model_trace, guide_trace)
     return model_trace, guide_trace
+
+
+class starts(supply):
+    """Starting values by name over those of the programs; a guide's group of parameters may have some of its own."""
+
+    def process(self, site: Site) -> Site:
+        if not isinstance(site, ParamGroup):
+            return super().process(site)
+        self.meet(site)
+        given = self._given(site)
+
+        def init(key: jax.Array) -> Any:
+            own = {} if given.keys() == set(site.names) else site.having(value=site.init(key)).split()
+            return jnp.concatenate([jnp.ravel({**own, **given}[name]) for name in site.names])
+
+        return site.having(init=init) if given else site
+
+    def _given(self, group: ParamGroup) -> dict[str, Any]:
+        given = {name: (self.data or {})[name] for name in group.names if name in (self.data or {})}
+        for name, shape in zip(group.names, group.shapes, strict=True):
+            if name in given and jnp.shape(given[name]) != shape:
+                raise ShapeError(
+                    message(
+                        f"init_params: the value of {name!r} has not the shape of its parameter.",
+                        expected=shape,
+                        got=jnp.shape(given[name]),
+                        fix="give one number for each of the unconstrained latent's.",
+                    )
+                )
+        return given
 
 
 def make_state(
