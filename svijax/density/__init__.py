@@ -23,3 +23,4 @@ from ._run import run_guide as run_guide
 from ._run import run_model as run_model
 from ._values import Check as Check
 from ._values import check_values as check_values
+from ._values import first_failure as first_failure

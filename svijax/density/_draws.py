@@ -45,7 +45,9 @@ class NoiseLayout:
     def centre(self) -> dict[str, Any]:
         """Noise by site name in the middle of its distribution: every draw at its median."""
         middle = {"normal": 0.0, "uniform": 0.5}
-        return {n: np.full(s.shape, middle[s.kind], s.dtype) for n, s in zip(self.names, self.specs, strict=True)}
+        return {
+            n: np.full(s.shape, middle[s.kind], s.dtype) for n, s in zip(self.names, self.specs, strict=True)
+        }
 
     def split(self, normal: Any, uniform: Any) -> dict[str, Any]:
         """Noise by site name, from one vector of each kind."""
@@ -110,7 +112,9 @@ def _stream(key: jax.Array, first: Any, count: int, numbers: int, epoch: int) ->
     if numbers == 0:
         return jnp.zeros((0, *key.shape), dtype)
     chains = key.ndim == 1
-    epochs = jax.vmap(_epoch_key, (0, None))(key, first // epoch) if chains else _epoch_key(key, first // epoch)
+    epochs = (
+        jax.vmap(_epoch_key, (0, None))(key, first // epoch) if chains else _epoch_key(key, first // epoch)
+    )
     start = jnp.uint32(per_step) * (first % epoch).astype(jnp.uint32)
     counters = start + jnp.arange(count * per_step, dtype=jnp.uint32)
     fold_in = jax.random.fold_in

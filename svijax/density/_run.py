@@ -78,4 +78,3 @@ def run_model(
 def mutable_state(*traces: Mapping[str, Site]) -> dict[str, Any]:
     """Last content of the mutables; later traces win."""
     return {s.name: s.value for sites in traces for s in sites.values() if isinstance(s, Mutable)}
-

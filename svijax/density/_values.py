@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -40,8 +40,34 @@ class Check:
         index, entry = first_bad(np.asarray(self.ok), np.asarray(self.value))
         where = f" at index {index}" if index else ""
         return self.error(
-            message(self.summary, plates=self.plates, expected=self.expected, got=f"{entry}{where}", fix=self.fix)
+            message(
+                self.summary, plates=self.plates, expected=self.expected, got=f"{entry}{where}", fix=self.fix
+            )
         )
+
+
+def first_failure(
+    traces: Callable[..., tuple[Mapping[str, Site], Mapping[str, Site]]],
+    *arguments: Any,
+    given: Collection[str] = (),
+) -> SvijaxError | None:
+    """The error of the first check that fails for (model trace, guide trace) = ``traces(*arguments)``, or None.
+
+    The programs run compiled, as in a fit, where distributions do not look at their arguments: so the error is that
+    of a site, with its name and plates, and what is masked may be anything. ``given``: as in ``check_values``.
+    """
+    texts: list[Check] = []
+
+    def numbers(*arguments: Any) -> list[tuple[Any, Any]]:
+        checks = check_values(*traces(*arguments), given)
+        texts[:] = [replace(c, ok=None, value=None, plates=tuple(map(str, c.plates))) for c in checks]
+        return [(check.ok, check.value) for check in checks]
+
+    results = jax.jit(numbers)(*arguments)
+    for check, (ok, value) in zip(texts, results, strict=True):
+        if not np.all(ok):
+            return replace(check, ok=ok, value=value).explain()
+    return None
 
 
 def first_bad(ok: np.ndarray, value: np.ndarray) -> tuple[tuple[int, ...], Any]:

@@ -7,9 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from svijax.base import ModelError, ShapeError, as_key, message
+from svijax.base import ModelError, as_key, message
 from svijax.transforms import constraints
 
 from ._sites import (
@@ -27,7 +26,7 @@ from ._sites import (
     check_distribution,
     makes_value,
 )
-from ._stack import current_stack, perform, where
+from ._stack import perform, where
 
 
 def sample(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax.numpy as jnp
-
 from svijax.base import ShapeError, message
 from svijax.effects import Param, Sample, Site, makes_value, outside, perform, where
 

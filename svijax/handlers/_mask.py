@@ -22,7 +22,11 @@ class mask(Handler):
         super().__init__(fn)
         if jnp.result_type(mask) != bool:
             raise ArgumentError(
-                message(f"{where()}: mask must be boolean.", got=jnp.result_type(mask), fix="pass mask.astype(bool).")
+                message(
+                    f"{where()}: mask must be boolean.",
+                    got=jnp.result_type(mask),
+                    fix="pass mask.astype(bool).",
+                )
             )
         self.mask = mask
 

@@ -21,7 +21,14 @@ class scale(Handler):
     def __init__(self, fn: Callable[..., Any] | None = None, scale: Any = 1.0) -> None:
         super().__init__(fn)
         if not isinstance(scale, jax.core.Tracer) and not np.all(np.asarray(scale) > 0):
-            raise ArgumentError(message(f"{where()}: scale must be positive.", expected="> 0", got=scale, fix="use svijax.handlers.mask to leave sites out."))
+            raise ArgumentError(
+                message(
+                    f"{where()}: scale must be positive.",
+                    expected="> 0",
+                    got=scale,
+                    fix="use svijax.handlers.mask to leave sites out.",
+                )
+            )
         self.scale = scale
 
     def process(self, site: Site) -> Site:

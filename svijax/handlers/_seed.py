@@ -66,7 +66,8 @@ def _key(rng_seed: Any) -> jax.Array:
     if rng_seed is None:
         raise MissingKeyError(
             message(
-                f"{where()}: seed needs a random key.", fix="write svijax.handlers.seed(fn, rng_seed=jax.random.key(0))."
+                f"{where()}: seed needs a random key.",
+                fix="write svijax.handlers.seed(fn, rng_seed=jax.random.key(0)).",
             )
         )
     return jax.random.key(rng_seed) if isinstance(rng_seed, int | np.integer) else as_key(rng_seed)

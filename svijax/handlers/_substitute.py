@@ -53,7 +53,9 @@ class substitute(NamedHandler):
         value = self.value_for(site)
         if value is None:
             return site
-        return site.having(value=value, log_prob=None) if isinstance(site, Sample) else site.having(value=value)
+        return (
+            site.having(value=value, log_prob=None) if isinstance(site, Sample) else site.having(value=value)
+        )
 
 
 class supply(substitute):

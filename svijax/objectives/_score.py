@@ -37,7 +37,9 @@ def scores_of(guide_trace: Mapping[str, Site], model_trace: Mapping[str, Site]) 
     Where a program has a mutable state (a batch norm, say) nothing is kept apart: the state can carry the draw of one
     element to another.
     """
-    stateful = any(isinstance(site, Mutable) for sites in (guide_trace, model_trace) for site in sites.values())
+    stateful = any(
+        isinstance(site, Mutable) for sites in (guide_trace, model_trace) for site in sites.values()
+    )
     out = []
     for order, site in enumerate(guide_trace.values()):
         if isinstance(site, Sample) and site.latent and not has_pathwise_gradient(site):

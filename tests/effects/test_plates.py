@@ -52,9 +52,8 @@ def test_explicit_dims() -> None:
                 svijax.sample("y", dist.Normal())
         with inner, outer:
             svijax.sample("z", dist.Normal().expand([3]).to_event(1))
-        with svijax.plate("c", 4):
-            with outer, svijax.plate("d", 6):
-                svijax.sample("w", dist.Normal())
+        with svijax.plate("c", 4), outer, svijax.plate("d", 6):
+            svijax.sample("w", dist.Normal())
 
     shapes = {n: s.value.shape for n, s in sites_of(model).items() if n in "xyzw"}
     assert shapes == {"x": (2, 1), "y": (2, 3), "z": (2, 3, 3), "w": (6, 2, 4)}

@@ -12,7 +12,15 @@ import pytest
 
 import svijax
 import svijax.distributions as dist
-from svijax.base import ArgumentError, MissingKeyError, ModelError, ShapeError, UnknownNameError, name_hash, site_key
+from svijax.base import (
+    ArgumentError,
+    MissingKeyError,
+    ModelError,
+    ShapeError,
+    UnknownNameError,
+    name_hash,
+    site_key,
+)
 from svijax.distributions import constraints
 from svijax.effects import Handler, Param, Sample
 from svijax.handlers import (
@@ -56,7 +64,11 @@ BOTH_WAYS = [
     (condition, {"data": {"z": 3.0}}, lambda s: s["z"].observed and s["z"].value == 3),
     (condition, {"condition_fn": lambda s: 3.0 if s.name == "z" else None}, lambda s: s["z"].value == 3),
     (uncondition, {}, lambda s: s["y"].latent and s["y"].infer["obs"] == 0.5 and s["y"].value != 0.5),
-    (substitute, {"data": {"z": 3.0, "w": 2.0}}, lambda s: s["z"].latent and s["z"].value == 3 and s["w"].value == 2),
+    (
+        substitute,
+        {"data": {"z": 3.0, "w": 2.0}},
+        lambda s: s["z"].latent and s["z"].value == 3 and s["w"].value == 2,
+    ),
     (substitute, {"substitute_fn": lambda s: 3.0 if s.name == "z" else None}, lambda s: s["z"].value == 3),
     (block, {"hide": ["z"]}, lambda s: list(s) == ["w", "y"]),
     (mask, {"mask": False}, lambda s: s["z"].mask is False and s["y"].mask is False),
@@ -73,7 +85,9 @@ BOTH_WAYS = [
 
 @pytest.mark.parametrize("as_context", [False, True], ids=["function", "context"])
 @pytest.mark.parametrize(
-    ("handler", "options", "holds"), BOTH_WAYS, ids=[f"{h.__name__}-{next(iter(o), '')}" for h, o, _ in BOTH_WAYS]
+    ("handler", "options", "holds"),
+    BOTH_WAYS,
+    ids=[f"{h.__name__}-{next(iter(o), '')}" for h, o, _ in BOTH_WAYS],
 )
 def test_as_a_function_and_as_a_context(handler: Any, options: Any, holds: Any, as_context: bool) -> None:
     def inside() -> None:
@@ -150,7 +164,11 @@ def test_a_trace_is_in_order_and_starts_anew() -> None:
     [
         (lambda: svijax.sample("x", N01), lambda: svijax.sample("x", N01), "sample 'x' and sample 'x'"),
         (lambda: svijax.sample("x", N01), lambda: svijax.param("x", 1.0), "sample 'x' and param 'x'"),
-        (lambda: svijax.deterministic("x", 1), lambda: svijax.deterministic("x", 1), "deterministic 'x' and det"),
+        (
+            lambda: svijax.deterministic("x", 1),
+            lambda: svijax.deterministic("x", 1),
+            "deterministic 'x' and det",
+        ),
         (lambda: svijax.factor("x", 1), lambda: svijax.sample("x", N01), "factor 'x' and sample 'x'"),
         (lambda: svijax.plate("x", 2), lambda: svijax.param("x", 1.0), "plateindices 'x' and param 'x'"),
         (lambda: svijax.param("x", 1.0), lambda: svijax.mutable("x", {}), "param 'x' and mutable 'x'"),
@@ -421,7 +439,11 @@ def trace_into(sites: Any) -> None:
 @pytest.mark.parametrize("order", ["condition inside", "condition outside"])
 def test_do_and_condition_ask_counterfactual_questions(order: str) -> None:
     data = {"z": 2.0}
-    fn = do(condition(model, data), {"z": -1.0}) if order == "condition inside" else condition(do(model, {"z": -1.0}), data)
+    fn = (
+        do(condition(model, data), {"z": -1.0})
+        if order == "condition inside"
+        else condition(do(model, {"z": -1.0}), data)
+    )
     sites = sites_of(fn)
     assert sites["z"].observed and sites["z"].value == 2.0 and sites["y"].fn.loc == -1.0
 

@@ -70,9 +70,9 @@ Params = Mapping[str, Any]
 class Expectation:
     """E over the nodes of a pair of programs; ``args`` go to both."""
 
-    def __init__(self, model: Any, guide: Any, nodes: Nodes, *args: Any, rows: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, model: Any, guide: Any, nodes: Nodes, *args: Any) -> None:
         self.model, self.guide, self.nodes, self.args = model, guide, nodes, args
-        self.rows = rows or {}
+        self.rows: Params = {}
 
     def at(self, params: Params, values: Params, noise: Params) -> tuple[Any, Any, Any]:
         """(loss with its surrogate, the same without, log q of the values that were put in, raw) at one point."""
@@ -82,7 +82,9 @@ class Expectation:
         g = run_guide(guide, self.args, {}, key=key, noise_values=noise)
         m = run_model(supply(self.model, params), self.args, {}, g, key=key)
         result = estimate(m, g)
-        plain = sum(jnp.sum(x) for x in result.log_q.values()) - sum(jnp.sum(x) for x in result.log_p.values())
+        plain = sum(jnp.sum(x) for x in result.log_q.values()) - sum(
+            jnp.sum(x) for x in result.log_p.values()
+        )
         raw = jnp.zeros(())
         for name in values:
             site = g[name]
@@ -124,7 +126,22 @@ def compare(expectation: Expectation, params: Params, *, hessian: bool = False) 
     return jax.jit(both)(params)
 
 
-def assert_unbiased(expectation: Expectation, params: Params, *, rtol: float = 1e-9, hessian: bool = False) -> Any:
+def over_minibatches(
+    expectation: Expectation, params: Params, plate: str, size: int, batch: int
+) -> tuple[Any, Any]:
+    """Mean of (E[loss], E[∇ surrogate]) over all minibatches of a plate."""
+
+    def one(rows: Any) -> Any:
+        expectation.rows = {plate: rows}
+        return expectation.loss(params), expectation.of_derivative(params)
+
+    rows = np.array(list(itertools.combinations(range(size), batch)))
+    return jax.tree.map(lambda x: jnp.mean(x, axis=0), jax.jit(jax.vmap(one))(rows))
+
+
+def assert_unbiased(
+    expectation: Expectation, params: Params, *, rtol: float = 1e-9, hessian: bool = False
+) -> Any:
     """E[∇ surrogate] = ∇ E[loss]; returns (E[loss], the gradient)."""
     loss, got, want = compare(expectation, params, hessian=hessian)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):

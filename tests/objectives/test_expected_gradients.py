@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exact_expectations import Expectation, Nodes, assert_unbiased, compare, enumerated, gauss_hermite, product
+from exact_expectations import (
+    Expectation,
+    Nodes,
+    assert_unbiased,
+    compare,
+    enumerated,
+    gauss_hermite,
+    over_minibatches,
+    product,
+)
 
 import svijax
 import svijax.distributions as dist
@@ -22,8 +30,6 @@ sample, plate, param = svijax.sample, svijax.plate, svijax.param
 Bernoulli, Normal, Categorical = dist.Bernoulli, dist.Normal, dist.Categorical
 
 pytestmark = pytest.mark.usefixtures("x64")
-
-NONE = Nodes({}, {}, np.ones(1))
 
 
 def score(fn: Any, twin: bool = True) -> Any:
@@ -55,7 +61,7 @@ def bernoulli_pair(*priors: float) -> tuple[Any, Any]:
         ((0.1, 0.2, 0.3), 0.75, 2.3212861762, 7.7266536648),
     ],
 )
-@pytest.mark.parametrize("factor", [1.0, 10.0])
+@pytest.mark.parametrize("factor", [10.0])
 def test_bernoullis(priors: Any, q: float, loss: float, gradient: float, factor: float) -> None:
     model, guide = bernoulli_pair(*priors)
     pair = scale(model, factor), scale(guide, factor)
@@ -86,11 +92,14 @@ def test_three_normals(twin: bool) -> None:
 
 
 def as_draws(nodes: Nodes, places: Any) -> Nodes:
-    """Nodes of noise as values to put in, each draw weighing its node and not its density (see ``Twin``)."""
+    """Nodes of noise as values to put in, each draw weighing its node and not its density."""
     values = {n: loc + s * np.asarray(nodes.noise[n]) for n, (loc, s) in places.items()}
     rest = {n: e for n, e in nodes.noise.items() if n not in places}
     density = sum(
-        np.sum(-0.5 * nodes.noise[n] ** 2 - np.log(s) - 0.5 * np.log(2 * np.pi), tuple(range(1, nodes.noise[n].ndim)))
+        np.sum(
+            -0.5 * nodes.noise[n] ** 2 - np.log(s) - 0.5 * np.log(2 * np.pi),
+            tuple(range(1, nodes.noise[n].ndim)),
+        )
         for n, (_, s) in places.items()
     )
     return Nodes(values, rest, nodes.weight / np.exp(density))
@@ -152,7 +161,7 @@ def test_a_graph_that_is_no_tree() -> None:
             sample(name, Bernoulli(param(f"q_{name}", 0.5)))
 
     params = {f"q_{n}": jnp.array(q) for n, q in zip("abcd", (0.33, 0.51, 0.37, 0.29), strict=True)}
-    loss, got = assert_unbiased(Expectation(model, guide, enumerated({n: () for n in "abcd"})), params)
+    loss, got = assert_unbiased(Expectation(model, guide, enumerated(dict.fromkeys("abcd", ()))), params)
     np.testing.assert_allclose(loss, 0.2535733034, atol=1e-9)
     want = [0.5227335897, -0.1747934455, -1.1289954543, -0.275076059]
     np.testing.assert_allclose([got[f"q_{n}"] for n in "abcd"], want, atol=1e-9)
@@ -163,20 +172,8 @@ def test_a_graph_that_is_no_tree() -> None:
 DATA = np.array([-0.5, 2.0])
 
 
-def over_minibatches(model: Any, guide: Any, nodes: Any, params: Any, size: int, batch: int) -> tuple[Any, Any]:
-    """Mean of (loss, gradient) over all minibatches; each is unbiased for its own loss."""
-    results = []
-    for rows in itertools.combinations(range(size), batch):
-        index = np.array(rows)
-        expectation = Expectation(model, guide, nodes(index), rows={"data": index})
-        loss, got, _ = compare(expectation, params)
-        results.append((loss, got))
-    return jax.tree.map(lambda *x: sum(x) / len(x), *results)
-
-
 @pytest.mark.parametrize("twin", [False, True], ids=["pathwise", "score"])
-@pytest.mark.parametrize("factor", [1.0, 2.0])
-@pytest.mark.parametrize("batch", [2, 1])
+@pytest.mark.parametrize(("batch", "factor"), [(2, 1.0), (1, 2.0)])
 def test_normals_under_subsampling(twin: bool, factor: float, batch: int) -> None:
     def model() -> None:
         with plate("data", 2, batch):
@@ -189,20 +186,16 @@ def test_normals_under_subsampling(twin: bool, factor: float, batch: int) -> Non
             s = param("s", 1.0)
             sample("z", score(Normal(loc, s), twin))
 
-    def nodes(index: Any) -> Nodes:
-        noise = gauss_hermite({"z": (batch,)}, 5)
-        return as_draws(noise, {"z": (0.0, 1.0)}) if twin else noise
-
-    params = {"loc": jnp.zeros(2), "s": jnp.array(1.0)}
-    pair = scale(model, factor), scale(guide, factor)
-    loss, got = over_minibatches(*pair, nodes, params, 2, batch)
+    nodes = gauss_hermite({"z": (batch,)}, 5)
+    nodes = as_draws(nodes, {"z": (0.0, 1.0)}) if twin else nodes
+    expectation = Expectation(scale(model, factor), scale(guide, factor), nodes)
+    loss, got = over_minibatches(expectation, {"loc": jnp.zeros(2), "s": jnp.array(1.0)}, "data", 2, batch)
     np.testing.assert_allclose(loss, factor * 4.9628771, rtol=1e-8)
     np.testing.assert_allclose(got["loc"], [factor * 0.5, -factor * 2.0], atol=1e-10)
     np.testing.assert_allclose(got["s"], factor * 2.0, rtol=1e-10)
 
 
-@pytest.mark.parametrize("factor", [1.0, 3.0])
-@pytest.mark.parametrize("batch", [2, 1])
+@pytest.mark.parametrize(("batch", "factor"), [(2, 1.0), (1, 3.0)])
 def test_categoricals_per_datum(factor: float, batch: int) -> None:
     q = np.array([[0.4, 0.6], [0.5, 0.5]])
 
@@ -215,16 +208,14 @@ def test_categoricals_per_datum(factor: float, batch: int) -> None:
         with plate("data", 2, batch):
             sample("z", Categorical(logits=param("logits", np.zeros((2, 2)), event_dim=1)))
 
-    params = {"logits": jnp.log(q)}
-    pair = scale(model, factor), scale(guide, factor)
-    loss, got = over_minibatches(*pair, lambda i: enumerated({"z": (batch,)}), params, 2, batch)
+    expectation = Expectation(scale(model, factor), scale(guide, factor), enumerated({"z": (batch,)}))
+    loss, got = over_minibatches(expectation, {"logits": jnp.log(q)}, "data", 2, batch)
     np.testing.assert_allclose(loss, factor * 3.9226361811, rtol=1e-9)
     want = np.array([[-0.13396014, 0.13396014], [0.58682447, -0.58682447]])
     np.testing.assert_allclose(got["logits"], factor * want, atol=1e-7)
 
 
-@pytest.mark.parametrize("factor", [1.0, 3.0])
-@pytest.mark.parametrize("batch", [4, 2, 1])
+@pytest.mark.parametrize(("batch", "factor"), [(4, 1.0), (2, 3.0), (1, 1.0)])
 def test_scores_are_not_scaled_by_the_plate(factor: float, batch: int) -> None:
     data = np.array([0.3, -0.2, 1.5, 2.0])
 
@@ -237,9 +228,8 @@ def test_scores_are_not_scaled_by_the_plate(factor: float, batch: int) -> None:
         with plate("data", 4, batch):
             sample("z", Bernoulli(logits=param("logit", 0.0)))
 
-    pair = scale(model, factor), scale(guide, factor)
-    nodes = lambda i: enumerated({"z": (batch,)})  # noqa: E731
-    loss, got = over_minibatches(*pair, nodes, {"logit": jnp.array(0.2)}, 4, batch)
+    expectation = Expectation(scale(model, factor), scale(guide, factor), enumerated({"z": (batch,)}))
+    loss, got = over_minibatches(expectation, {"logit": jnp.array(0.2)}, "data", 4, batch)
     np.testing.assert_allclose(loss, factor * 6.16838796, rtol=1e-8)
     np.testing.assert_allclose(got["logit"], factor * 0.20342408, rtol=1e-7)
 
@@ -345,7 +335,9 @@ def one_plate_at_two_dims() -> Program:
         with plate("i", 2, dim=-1):
             a = sample("a", Bernoulli(0.3))
         with plate("j", 2, dim=-1), plate("i", 2, dim=-2):
-            sample("y", Normal(a[:, None] * np.array([1.0, 3.0]), 1.0), obs=np.array([[0.1, 2.0], [-1.0, 0.7]]))
+            sample(
+                "y", Normal(a[:, None] * np.array([1.0, 3.0]), 1.0), obs=np.array([[0.1, 2.0], [-1.0, 0.7]])
+            )
 
     def guide() -> None:
         with plate("i", 2, dim=-1):
@@ -479,15 +471,12 @@ def test_state_from_guide_to_model_is_unbiased() -> None:
     def one(u: Any, a: Any) -> Any:
         guide = substitute(supply(case.expectation.guide, {"u": u}), {"a": a})
         nothing = Draws(jnp.zeros((1, 0)), jnp.zeros((1, 0)), jax.random.key(0))
-        return Trace_ELBO().from_draws(nothing, supply(case.expectation.model, {"u": u}), guide, (), {}, {}).loss
-
-    def exact(u: Any) -> Any:
-        q = jax.nn.sigmoid(u)
-        value = [one(u, a) for a in (0, 1)]  # its value, its gradient by the formula below
-        return q, value
+        return (
+            Trace_ELBO().from_draws(nothing, supply(case.expectation.model, {"u": u}), guide, (), {}, {}).loss
+        )
 
     u = jnp.array(0.3)
-    q, _ = exact(u)
+    q = jax.nn.sigmoid(u)
     got = (1 - q) * jax.grad(one)(u, 0) + q * jax.grad(one)(u, 1)
     log_p = [Normal(2.0 * a, 1.0).log_prob(0.5) + Bernoulli(0.3).log_prob(a) for a in (0, 1)]
 
@@ -518,15 +507,17 @@ def mixed(twin: bool) -> Program:
             sample("y", Normal(z, 0.5), obs=np.array([0.5, -1.0]))
 
     def guide() -> None:
-        m = sample("m", score(Normal(param("a", 0.0), 0.7), twin))
+        sample("m", score(Normal(param("a", 0.0), 0.7), twin))
         with plate("i", 2):
             k = sample("k", Bernoulli(logits=param("u", np.zeros(2))))
-            loc = param("b", 0.0) * k + 0.5 * jax.lax.stop_gradient(0 * m)
+            loc = param("b", 0.0) * k
             sample("z", score(Normal(loc, param("s", 1.0)), twin))
 
     if not twin:
         noise = gauss_hermite({"m": (), "z": (2,)}, 3)
-        return Program(model, guide, product(enumerated({"k": (2,)}), noise), a=0.3, u=[0.2, -0.3], b=0.4, s=0.8)
+        return Program(
+            model, guide, product(enumerated({"k": (2,)}), noise), a=0.3, u=[0.2, -0.3], b=0.4, s=0.8
+        )
     discrete = enumerated({"k": (2,)})
     parts = []
     for i, k in enumerate(discrete.values["k"]):
@@ -595,7 +586,7 @@ def test_a_scaled_score_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         _trace_elbo, "scores_of", lambda *a: [_score.Score(s.order, 3 * s.log_q, s.plates) for s in plain(*a)]
     )
     with pytest.raises(AssertionError):
-        test_scores_are_not_scaled_by_the_plate(1.0, 1)
+        test_scores_are_not_scaled_by_the_plate(batch=1, factor=1.0)
 
 
 def test_plates_that_are_kept_apart_too_long_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
