@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from svijax.base import site_key
 from svijax.density import bind, log_density, mutable_state, run_guide, run_model
 from svijax.effects import Sample, no_handlers
 
@@ -87,7 +88,10 @@ def explain(svi: SVI, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[st
             guide, args, kwargs, key=key, plate_key=draws.key, noise_values=noise, state=state.mutable
         )
         mutable = {**state.mutable, **mutable_state(guide_trace)}
-        model_trace = run_model(model, args, kwargs, guide_trace, key=key, plate_key=draws.key, state=mutable)
+        model_key = site_key(key, "model")
+        model_trace = run_model(
+            model, args, kwargs, guide_trace, key=model_key, plate_key=draws.key, state=mutable
+        )
     log_p, log_q = log_density(model_trace), log_density(guide_trace)
     gradient = from_view(view, free)
     values = {
