@@ -117,7 +117,8 @@ def _missing(site: Sample, spare: list[str]) -> str:
         plates=site.plates,
         expected=f"a guide site {site.name!r} of shape {site.shape}",
         got=f"guide sites {spare}" if spare else "none",
-        fix=f"add svijax.sample({site.name!r}, ...) to the guide, observe it with obs=, or use svijax.guides.AutoNormal(model).",
+        fix=f"add svijax.sample({site.name!r}, ...) to the guide, observe it with obs=, or use "
+        "svijax.guides.AutoNormal(model).",
     )
 
 

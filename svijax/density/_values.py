@@ -135,7 +135,8 @@ def _arguments(role: str, site: Sample) -> Iterator[Check]:
                 ok=_unless_masked(constraint.check(value), site),
                 value=value,
                 error=ParameterError,
-                summary=f"{role} site {site.name!r}: argument {name!r} of {type(fn).__name__} is outside its constraint.",
+                summary=f"{role} site {site.name!r}: argument {name!r} of {type(fn).__name__} is outside its "
+                "constraint.",
                 expected=str(constraint),
                 fix="map it into the constraint (jnp.exp, jax.nn.softplus, ...), or mend the data that it comes from.",
                 plates=site.plates,
@@ -163,7 +164,8 @@ def _value(site: Sample) -> Iterator[Check]:
             error=DataError,
             summary=f"model site {site.name!r}: the observation is NaN where it is not masked.",
             expected="numbers",
-            fix=f"drop those rows, or leave them out with svijax.sample({site.name!r}, ..., obs_mask=) or handlers.mask.",
+            fix=f"drop those rows, or leave them out with svijax.sample({site.name!r}, ..., obs_mask=) "
+            "or handlers.mask.",
             plates=site.plates,
         )
     if isinstance(site.fn.support, type(constraints.dependent)):

@@ -45,7 +45,7 @@ class block(Handler):
             with outside(self):
                 return perform(request).value
 
-        return site.having(stop=True, key=key)  # type: ignore[call-arg]
+        return site.having(stop=True, key=key)
 
 
 def _rule(

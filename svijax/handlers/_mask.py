@@ -20,7 +20,7 @@ class mask(Handler):
 
     def __init__(self, fn: Callable[..., Any] | None = None, mask: Any = True) -> None:
         super().__init__(fn)
-        if jnp.result_type(mask) != bool:
+        if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
             raise ArgumentError(
                 message(
                     f"{where()}: mask must be boolean.",

@@ -57,7 +57,8 @@ def test_a_latent_missing_from_the_guide() -> None:
 
     text = failure(ModelError, model, misspelt)
     assert text.startswith(
-        "model site 'weight' is latent, and the guide has no site of that name; did you mean it by the guide's 'wieght'?"
+        "model site 'weight' is latent, and the guide has no site of that name; "
+        "did you mean it by the guide's 'wieght'?"
     )
     assert "  got:      guide sites ['wieght']" in text
 

@@ -159,10 +159,12 @@ def test_arguments_below_wrappers_and_under_masks() -> None:
     x[0, 2] = -1
     text = message(model, jnp.asarray(x))
     assert text is not None and "argument 'scale' of Normal is outside its constraint" in text
+
     # A mask over three batch elements beside three event entries: neither is mistaken for the other.
-    square = lambda x: mask(
-        lambda: sample("y", dist.Normal(0.0, x).to_event(1), obs=np.zeros((3, 3))), np.arange(3) > 0
-    )()
+    def square(x: Any) -> None:
+        with mask(mask=np.arange(3) > 0):
+            sample("y", dist.Normal(0.0, x).to_event(1), obs=np.zeros((3, 3)))
+
     x = np.ones((3, 3))
     x[0] = -1
     assert message(square, jnp.asarray(x)) is None

@@ -500,7 +500,9 @@ def test_lift_draws_once_per_call() -> None:
 def test_lift_by_name_and_a_misspelt_one() -> None:
     sites = sites_of(lift(model, {"w": dist.HalfNormal(1.0)}))
     assert sites["w"].value > 0 and sites["y"].fn.loc == sites["w"].value * sites["z"].value
-    with pytest.raises(UnknownNameError, match="lift: no site is named 'ww'.\n  fix:      did you mean 'w'"):
+    with pytest.raises(
+        UnknownNameError, match=r"lift: no site is named 'ww'\.\n  fix:      did you mean 'w'"
+    ):
         seed(lift(model, {"ww": N01}), KEY)()
     assert isinstance(sites_of(lift(model, {}))["w"], Param)
 
