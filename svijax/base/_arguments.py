@@ -21,7 +21,9 @@ class StaticArguments:
     leaves: tuple[tuple[type, Any] | None, ...]
 
 
-def split_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], StaticArguments]:
+def split_arguments(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], StaticArguments]:
     """Arrays and floats; and everything else: str, bool, None and Python int are static by themselves.
 
     :raises ArgumentError: an argument that is neither an array nor hashable.

@@ -28,7 +28,17 @@ def captured(*programs: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return tuple(key), tuple(seen.values())
 
 
-def _walk(obj: Any, seen: dict[int, Any], depth: int) -> Iterator[tuple[str, Any]]:
+def reads_tracer(*programs: Any) -> bool:
+    """Whether a program or an optimiser holds a traced value in a closure: then it is part of a traced program."""
+    seen: dict[int, Any] = {}
+    for program in programs:
+        for _ in _walk(program, seen, 0, closures=True):
+            pass
+    return any(isinstance(obj, jax.core.Tracer) for obj in seen.values())
+
+
+def _walk(obj: Any, seen: dict[int, Any], depth: int, closures: bool = False) -> Iterator[tuple[str, Any]]:
+    """What ``obj`` reaches: with ``closures`` through closures only, those of libraries too."""
     if isinstance(obj, bool | int | float | complex | str | bytes | None):
         yield type(obj).__name__, obj
         return
@@ -41,21 +51,21 @@ def _walk(obj: Any, seen: dict[int, Any], depth: int) -> Iterator[tuple[str, Any
         seen[id(obj)] = obj
         yield "array", id(obj)
     elif isinstance(obj, types.FunctionType):
-        if (obj.__module__ or "").split(".")[0] in _LIBRARIES:
+        if not closures and (obj.__module__ or "").split(".")[0] in _LIBRARIES:
             return
         seen[id(obj)] = obj
         yield "function", id(obj)
-        for part in _function_parts(obj):
-            yield from _walk(part, seen, depth + 1)
+        for part in _closure_parts(obj) if closures else [*_closure_parts(obj), *_global_parts(obj)]:
+            yield from _walk(part, seen, depth + 1, closures)
     else:
         parts = _object_parts(obj)
         if parts:
             seen[id(obj)] = obj
         for part in parts:
-            yield from _walk(part, seen, depth + 1)
+            yield from _walk(part, seen, depth + 1, closures)
 
 
-def _function_parts(fn: types.FunctionType) -> list[Any]:
+def _closure_parts(fn: types.FunctionType) -> list[Any]:
     parts: list[Any] = [*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values()]
     for cell in fn.__closure__ or ():
         try:
@@ -65,10 +75,11 @@ def _function_parts(fn: types.FunctionType) -> list[Any]:
     wrapped = getattr(fn, "__wrapped__", None)
     if wrapped is not None:
         parts.append(wrapped)
-    for name in _global_names(fn.__code__):
-        if name in fn.__globals__:
-            parts.append(fn.__globals__[name])
     return parts
+
+
+def _global_parts(fn: types.FunctionType) -> list[Any]:
+    return [fn.__globals__[name] for name in _global_names(fn.__code__) if name in fn.__globals__]
 
 
 @functools.lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 PACK_LIMIT = 16_384
-"""Leaves of more elements stay arrays of their own: moving them in and out of a vector would cost more than it saves."""
+"""Leaves of more elements stay arrays of their own: to move them in and out of a vector would cost more."""
 
 
 @dataclass(frozen=True)
@@ -132,12 +132,18 @@ class FreeParams(Mapping[str, Any]):
         parts = self._take_apart([leaf for row in rows.values() for leaf in row])
         out: dict[tuple[str, ...], Any] = {}
         for names, row in rows.items():
-            values = [parts[leaf].reshape((*parts[leaf].shape[:-1], *leaf.shape)) if leaf.offset is not None
-                      else self.arrays[leaf.slot] for leaf in row]
+            values = [
+                parts[leaf].reshape((*parts[leaf].shape[:-1], *leaf.shape))
+                if leaf.offset is not None
+                else self.arrays[leaf.slot]
+                for leaf in row
+            ]
             if len(names) == 1:
                 out[names] = jax.tree.unflatten(layout.structures[layout.names.index(names[0])], values)
             else:
-                out[names] = values[0] if len(values) == 1 else jnp.concatenate([jnp.ravel(v) for v in values])
+                out[names] = (
+                    values[0] if len(values) == 1 else jnp.concatenate([jnp.ravel(v) for v in values])
+                )
         return out
 
     def _take_apart(self, leaves: list[Leaf]) -> dict[Leaf, Any]:

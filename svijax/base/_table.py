@@ -12,7 +12,9 @@ _TABLE: OrderedDict[Hashable, tuple[Callable[..., Any], tuple[Any, ...]]] = Orde
 _LOCK = threading.Lock()
 
 
-def compiled(key: Hashable, build: Callable[[], Callable[..., Any]], keep: tuple[Any, ...] = ()) -> Callable[..., Any]:
+def compiled(
+    key: Hashable, build: Callable[[], Callable[..., Any]], keep: tuple[Any, ...] = ()
+) -> Callable[..., Any]:
     """The function under ``key``, built if it is not there; the least recently used one leaves a full table.
 
     ``keep``: objects whose identity is part of the key, held so that no other object can take their place.

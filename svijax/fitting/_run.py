@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from svijax.base import (
     ArgumentError,
     NonFiniteError,
     as_key,
-    is_traced,
     join_arguments,
     message,
     split_arguments,
@@ -65,7 +65,7 @@ def run(
         check_count("num_chains", num_chains)
     _check_options(svi, on_nonfinite, init_params, init_state)
     start = dict(init_params or {})
-    if is_traced(rng_key, init_state, start, args, kwargs):
+    if svi.is_traced(rng_key, init_state, start, args, kwargs):
         if progress_bar or callback is not None:
             asked = "progress_bar=True" if progress_bar else "callback="
             raise ArgumentError(
@@ -76,13 +76,16 @@ def run(
             )
         return _run_traced(svi, rng_key, num_steps, start, init_state, num_chains, on_nonfinite, args, kwargs)
     clock = time.perf_counter()
+    args, kwargs = _on_device(args, kwargs)
+    guard = "skip" if on_nonfinite == "skip" else "mark"
     state = init_state
     if state is None:
-        state = init_chains(svi, rng_key, num_chains, start, args, kwargs)
+        key = as_key(rng_key) if num_chains is None else jax.random.split(as_key(rng_key), num_chains)
+        _compile_together(svi, key, start, guard, args, kwargs)
+        state = _first_state(svi, key, start, args, kwargs)
     else:
         state = _checked(svi, state, num_chains, args, kwargs)
-    args, kwargs = _on_device(args, kwargs)
-    chunk = _Chunk(svi, state, "skip" if on_nonfinite == "skip" else "mark", args, kwargs)
+    chunk = _Chunk(svi, state, guard, args, kwargs)
     carry = chunk(begin(state), 0)[0]
     jax.block_until_ready(carry)
     compile_seconds = time.perf_counter() - clock
@@ -91,34 +94,53 @@ def run(
     )
 
 
-def init_chains(
+def _compile_together(
     svi: SVI,
     key: jax.Array,
-    num_chains: int | None,
     start: Mapping[str, Any],
+    guard: str,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-) -> SVIState:
-    """First states, with a leading chain axis if there are chains; each is checked as a single one is."""
-    if num_chains is None:
-        return svi.init(key, *args, init_params=start, **kwargs)
-    keys = jax.random.split(as_key(key), num_chains)
-    problem = svi.problem()
+) -> None:
+    """Compile the start and the loop at the same time, on two cores, where the start is not compiled yet.
+
+    The loop needs the shapes of the state only, which tracing the start tells.
+    """
+    chains = _num_chains(key)
 
     def build(static: Any) -> Callable[..., Any]:
-        def many(keys: jax.Array, start: Mapping[str, Any], arrays: tuple[Any, ...]) -> Any:
-            call = join_arguments(arrays, static)
-            return jax.vmap(lambda k: make_state(svi.model, svi.guide, problem.optim, k, start, *call))(keys)
+        function, arrays = svi.init_function(start, args, kwargs, chains)
+        lowered = function.lower(key, start, arrays)
+        with ThreadPoolExecutor(1) as pool:
+            compiling = pool.submit(lowered.compile)
+            state = lowered.out_info[0]
+            chunk = _Chunk(svi, state, guard, args, kwargs)
+            chunk.function.lower(begin(state), np.int32(0), chunk.arrays).compile()
+            compiling.result()
+        # The table holds the two functions; this entry only says that they are compiled.
+        return lambda: None
 
-        return jax.jit(many)
+    svi.table_entry(("together", chains, guard), args, kwargs, build, start)
 
-    function, arrays = svi._compiled(("init", num_chains), args, kwargs, build, start)
-    state, legal, finite = function(keys, start, arrays)
+
+def _first_state(
+    svi: SVI, key: jax.Array, start: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> SVIState:
+    """The first state, or one per key; each of several is checked as a single one is."""
+    chains = _num_chains(key)
+    if chains is None:
+        return svi.init(key, *args, init_params=start, **kwargs)
+    function, arrays = svi.init_function(start, args, kwargs, chains)
+    state, legal, finite = function(key, start, arrays)
     for k in np.flatnonzero(~(np.asarray(legal) & np.asarray(finite))):
         # The single start explains what is wrong, or finds a better place.
-        single = svi.init(keys[int(k)], *args, init_params=start, **kwargs)
+        single = svi.init(key[int(k)], *args, init_params=start, **kwargs)
         state = _with_chain(state, int(k), single)
     return state
+
+
+def _num_chains(key: jax.Array) -> int | None:
+    return key.shape[0] if key.ndim else None
 
 
 def _with_chain(state: SVIState, index: int, single: SVIState) -> SVIState:
@@ -142,7 +164,7 @@ class _Chunk:
 
             return jax.jit(steps)
 
-        self.function, self.arrays = svi._compiled(("run", guard), args, kwargs, build, state)
+        self.function, self.arrays = svi.table_entry(("run", guard), args, kwargs, build, state)
 
     def __call__(self, carry: Carry, count: int) -> tuple[Carry, Any]:
         return self.function(carry, np.int32(count), self.arrays)

@@ -16,9 +16,11 @@ from svijax.base import (
     as_key,
     captured,
     compiled,
+    is_array,
     is_traced,
     join_arguments,
     message,
+    reads_tracer,
     signature,
     split_arguments,
 )
@@ -80,12 +82,14 @@ class SVI:
                 )
             )
         as_transformation(optim)
+        if is_array(optim) and not isinstance(optim, jax.core.Tracer):
+            optim = float(optim)
         for name, value in (("model", model), ("guide", guide), ("optim", optim), ("objective", chosen)):
             object.__setattr__(self, name, value)
 
     def problem(self) -> Problem:
         """What a step needs of this record."""
-        return Problem(self.objective, self.model, self.guide, as_transformation(self.optim))
+        return Problem(self.objective, *self._programs())
 
     def init(
         self, key: jax.Array, *args: Any, init_params: Mapping[str, Any] | None = None, **kwargs: Any
@@ -97,12 +101,9 @@ class SVI:
             the structure is checked and the values are not.
         """
         start = dict(init_params or {})
-        make = partial(make_state, self.model, self.guide, as_transformation(self.optim))
-        if is_traced(key, start, args, kwargs):
-            return make(as_key(key), start, args, kwargs)[0]
-        function, arrays = self._compiled(
-            "init", args, kwargs, lambda static: _init_function(make, static), start
-        )
+        if self.is_traced(key, start, args, kwargs):
+            return make_state(*self._programs(), as_key(key), start, args, kwargs)[0]
+        function, arrays = self.init_function(start, args, kwargs)
         attempt = as_key(key)
         for i in range(INIT_TRIES):
             state, legal, finite = function(attempt, start, arrays)
@@ -145,10 +146,12 @@ class SVI:
         check_count("batch_size", batch_size)
         key = jax.random.fold_in(state.key, 2**31 - 1) if key is None else as_key(key)
         build = lambda static: _estimate_function(self, static, num_particles, batch_size)  # noqa: E731
-        if is_traced(key, state, args, kwargs):
+        if self.is_traced(key, state, args, kwargs):
             arrays, static = split_arguments(args, kwargs)
             return build(static)(key, state, arrays)
-        function, arrays = self._compiled(("estimate", num_particles, batch_size), args, kwargs, build, state)
+        function, arrays = self.table_entry(
+            ("estimate", num_particles, batch_size), args, kwargs, build, state
+        )
         mean, error = function(key, state, arrays)
         return float(mean), float(error)
 
@@ -209,8 +212,32 @@ class SVI:
             callback=callback,
         )
 
+    def init_function(
+        self,
+        start: Mapping[str, Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        num_chains: int | None = None,
+    ) -> tuple[Any, tuple[Any, ...]]:
+        """(compiled (key, start, arrays) ↦ (state, legal, finite), the arrays); over keys if there are chains."""
+
+        def build(static: Any) -> Callable[..., Any]:
+            def init(key: jax.Array, start: Mapping[str, Any], arrays: tuple[Any, ...]) -> Any:
+                call = join_arguments(arrays, static)
+                one = partial(make_state, *self._programs())
+                if num_chains is None:
+                    return one(key, start, *call)
+                return jax.vmap(lambda k: one(k, start, *call))(key)
+
+            return jax.jit(init)
+
+        return self.table_entry(("init", num_chains), args, kwargs, build, start)
+
+    def _programs(self) -> tuple[Program, Program, Any]:
+        return self.model, self.guide, as_transformation(self.optim)
+
     def _step(self, kind: str, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if is_traced(state, args, kwargs):
+        if self.is_traced(state, args, kwargs):
             arrays, static = split_arguments(args, kwargs)
             return _step_function(self, kind, static)(state, arrays)
 
@@ -219,7 +246,7 @@ class SVI:
             self.check_state(state, args, kwargs)
             return _step_function(self, kind, static)
 
-        function, arrays = self._compiled(kind, args, kwargs, build, state)
+        function, arrays = self.table_entry(kind, args, kwargs, build, state)
         return function(state, arrays)
 
     def check_state(
@@ -232,24 +259,28 @@ class SVI:
             )
 
         def build(static: Any) -> Callable[..., Any]:
-            make = partial(make_state, self.model, self.guide, as_transformation(self.optim))
+            make = partial(make_state, *self._programs())
             one = jax.eval_shape(
                 lambda k, x: make(k, {}, *join_arguments(x, static))[0], _abstract_key(state), arrays
             )
             return lambda: one
 
         arrays, _ = split_arguments(args, kwargs)
-        function, _ = self._compiled(("abstract", state.key_impl), args, kwargs, build, ())
+        function, _ = self.table_entry(("abstract", state.key_impl), args, kwargs, build, ())
         check_same(state, function())
 
-    def _compiled(
+    def is_traced(self, *trees: Any) -> bool:
+        """Whether a call is part of a traced program: by its arguments, its place, or what this record closes over."""
+        return is_traced(*trees) or reads_tracer(self.model, self.guide, self.objective, self.optim)
+
+    def table_entry(
         self,
         kind: Hashable,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         build: Callable[[Any], Callable[..., Any]],
         extra: Any,
-    ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    ) -> tuple[Any, tuple[Any, ...]]:
         """The compiled function of a kind for these arguments, and the arrays among them."""
         arrays, static = split_arguments(args, kwargs)
         names, keep = captured(self.model, self.guide, self.objective)
@@ -259,13 +290,6 @@ class SVI:
 
 def _abstract_key(state: SVIState) -> Any:
     return jax.eval_shape(lambda: jax.random.key(0, impl=state.key_impl))
-
-
-def _init_function(make: Callable[..., Any], static: Any) -> Callable[..., Any]:
-    def init(key: jax.Array, start: Mapping[str, Any], arrays: tuple[Any, ...]) -> Any:
-        return make(key, start, *join_arguments(arrays, static))
-
-    return jax.jit(init)
 
 
 def _step_function(svi: SVI, kind: str, static: Any) -> Callable[..., Any]:
