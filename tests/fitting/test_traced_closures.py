@@ -63,7 +63,9 @@ def test_only_closures_are_searched_for_tracers() -> None:
 def test_rebound_scalars_and_arrays_change_the_key_and_equal_ones_do_not() -> None:
     array = np.ones(3)
 
-    def program(offset: Any = np.float32(1.0)) -> Any:
+    offset = np.float32(1.0)
+
+    def program() -> Any:
         return array + offset
 
     before = captured(program)[0]
