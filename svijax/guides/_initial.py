@@ -10,8 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from svijax.base import ArgumentError, check_names, message, site_key
+from svijax.base import ArgumentError, ParameterError, ShapeError, check_names, is_concrete, message, site_key
 from svijax.density import Program
 from svijax.effects import Handler, Sample, Site, label, no_handlers
 from svijax.handlers import seed
@@ -63,11 +64,14 @@ class init_to_sample:
 
 @dataclass(frozen=True)
 class init_to_mean:
-    """Mean of the prior; where it is not finite or lies on the edge of the support, ``init_to_median``."""
+    """Mean of the prior; without one, or where it is not finite or on the edge of the support, ``init_to_median``."""
 
     def __call__(self, site: Sample, key: jax.Array) -> Any:
         fallback = init_to_median()(site, key)
-        mean = jnp.broadcast_to(jnp.asarray(site.fn.mean, jnp.result_type(fallback)), jnp.shape(fallback))
+        try:
+            mean = jnp.broadcast_to(jnp.asarray(site.fn.mean, jnp.result_type(fallback)), site.shape)
+        except (ArgumentError, AttributeError, NotImplementedError):  # how families say that they have none
+            return fallback
         free = biject_to(site.fn.support).inv(mean)
         return jnp.where(jnp.all(jnp.isfinite(mean)) & jnp.all(jnp.isfinite(free)), mean, fallback)
 
@@ -85,7 +89,7 @@ class init_to_value:
     def __call__(self, site: Sample, key: jax.Array) -> Any:
         if site.name not in self.values:
             return as_strategy(self.fallback)(site, key)
-        return jnp.broadcast_to(jnp.asarray(self.values[site.name], jnp.result_type(float)), site.shape)
+        return jnp.asarray(self.values[site.name], jnp.result_type(float))
 
 
 def as_strategy(choice: Any) -> Strategy:
@@ -114,9 +118,36 @@ class _Start(Handler):
     def process(self, site: Site) -> Site:
         if isinstance(site, Sample) and site.latent and not site.fn.support.is_discrete:
             value = self.strategy(site, site_key(self.key, site.name))
+            _check_start(site, value)
+            value = jnp.broadcast_to(jnp.asarray(value), site.shape)
             self.values[site.name] = biject_to(site.fn.support).inv(value)
             return site.having(value=value)
         return site
+
+
+def _check_start(site: Sample, value: Any) -> None:
+    """Raise if the value can be read and lies outside the support."""
+    if jnp.shape(value) not in ((), site.shape):
+        raise ShapeError(
+            message(
+                f"model site {site.name!r}: its starting value has another shape.",
+                plates=site.plates,
+                expected=f"{site.shape}, or one number",
+                got=jnp.shape(value),
+                fix="mend init_loc_fn=.",
+            )
+        )
+    ok = site.fn.support.check(value)
+    if is_concrete(ok) and not np.asarray(ok).all():
+        raise ParameterError(
+            message(
+                f"model site {site.name!r}: its starting value is outside the support of its prior.",
+                plates=site.plates,
+                expected=str(site.fn.support),
+                got=value,
+                fix="start it inside: init_loc_fn=init_to_value(...), or another strategy.",
+            )
+        )
 
 
 def initial_values(
