@@ -9,7 +9,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from svijax.base import ModelError, ParameterError, ShapeError, as_key, check_names, message, pack, plan
+from svijax.base import (
+    ModelError,
+    ParameterError,
+    ShapeError,
+    as_key,
+    check_names,
+    join_arguments,
+    message,
+    pack,
+    plan,
+    split_arguments,
+)
 from svijax.density import (
     Check,
     NoiseLayout,
@@ -17,6 +28,7 @@ from svijax.density import (
     abstractly,
     check_pair,
     check_values,
+    first_failure,
     mutable_state,
     run_guide,
     run_model,
@@ -129,12 +141,23 @@ def explain_checks(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> None:
-    """Raise the error of the first check that fails, on concrete values."""
+    """Raise the error of the first check that fails.
+
+    :raises ModelError: no single check does, and yet the start is not finite.
+    """
     init_key, _ = jax.random.split(as_key(key))
-    traces = _run_checked(model, guide, init_key, init_params, args, kwargs)
-    for check in check_values(*traces, init_params):
-        if not bool(check.passed()):
-            raise check.explain()
+    arrays, static = split_arguments(args, kwargs)
+
+    def traces(key: jax.Array, start: Mapping[str, Any], arrays: tuple[Any, ...]) -> tuple[Trace, Trace]:
+        return _run_checked(model, guide, key, start, *join_arguments(arrays, static))
+
+    error = first_failure(traces, init_key, dict(init_params), arrays, given=init_params)
+    raise error or ModelError(
+        message(
+            "the log density of model and guide is not finite at the start, though that of each site is.",
+            fix="scale the data, or start elsewhere (init_loc_fn=, init_params=).",
+        )
+    )
 
 
 def _collect(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> dict[str, Param]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from svijax.base import FreeParams, as_key, pack, plan
+from svijax.base import FreeParams, as_jax, as_key, pack, plan
 from svijax.density import Program, bind, draw, mutable_state, noise_layout, run_guide, run_model
 from svijax.handlers import Trace
 from svijax.objectives import Evaluation
@@ -31,6 +31,7 @@ def as_free(free: Mapping[str, Any]) -> FreeParams:
 def draw_guide(guide: Program, free: Mapping[str, Any], key: jax.Array, *args: Any, **kwargs: Any) -> Trace:
     """Substep 1: the guide's sites at unconstrained parameters, every draw from ``key``."""
     bound = bind(guide, free)
+    args, kwargs = as_jax(args, kwargs)
     layout = noise_layout(bound, args, kwargs)
     noise = draw(as_key(key), layout, 1)
     values = layout.split(noise.normal[0], noise.uniform[0])
@@ -48,7 +49,7 @@ def replay_model(
 
 def differentiate(svi: SVI, state: SVIState, *args: Any, **kwargs: Any) -> tuple[Evaluation, Any]:
     """Substep 4, of the state's next step: (evaluation, gradient in the optimiser's view of the parameters)."""
-    problem = svi.problem().on(state, args, kwargs)
+    problem = svi.problem().on(state, *as_jax(args, kwargs))
     return problem.differentiate(state, next_draws(problem, state))
 
 
@@ -56,5 +57,5 @@ def apply_gradient(
     svi: SVI, state: SVIState, result: Evaluation, gradient: Any, *args: Any, **kwargs: Any
 ) -> SVIState:
     """Substep 5: the next state, by the optimiser's update with what ``differentiate`` gave."""
-    problem = svi.problem().on(state, args, kwargs)
+    problem = svi.problem().on(state, *as_jax(args, kwargs))
     return problem.apply(state, result, gradient, next_draws(problem, state))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from svijax.base import (
     ArgumentError,
     StateError,
+    as_jax,
     as_key,
     captured,
     compiled,
@@ -166,6 +167,7 @@ class SVI:
                 "svi.loss takes one of the library's objectives; call your own loss directly."
             )
         programs = bind(self.model, params), bind(self.guide, params)
+        args, kwargs = as_jax(args, kwargs)
         layout = noise_layout(programs[1], args, kwargs)
         draws = draw(as_key(key), layout, self.objective.num_particles)
         return self.objective.from_draws(draws, *programs, args, kwargs, {}, layout).loss
