@@ -1,6 +1,7 @@
 """Errors, keys, noise, packing and safe numerics: what every other room stands on."""
 
 from ._arguments import StaticArguments as StaticArguments
+from ._arguments import as_jax as as_jax
 from ._arguments import is_array as is_array
 from ._arguments import is_traced as is_traced
 from ._arguments import join_arguments as join_arguments

@@ -49,6 +49,15 @@ def join_arguments(
     return jax.tree.unflatten(static.structure, leaves)
 
 
+def as_jax(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with JAX arrays for numpy's, which could not be indexed by the rows that a plate draws."""
+
+    def leaf(x: Any) -> Any:
+        return jnp.asarray(x) if isinstance(x, np.ndarray) and x.dtype.kind in "biufc" else x
+
+    return jax.tree.map(leaf, (args, dict(kwargs)))
+
+
 def is_array(leaf: Any) -> bool:
     if isinstance(leaf, bool | int | str):
         return False

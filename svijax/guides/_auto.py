@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
-from svijax.base import as_key
+from svijax.base import as_jax, as_key
 from svijax.density import NoiseLayout, Program, abstractly, run_guide
 from svijax.effects import KeyRequest, Sample, no_handlers, perform
 from svijax.handlers import Trace, supply
@@ -35,6 +35,7 @@ class AutoGuide(ABC):
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """State the guide's sites; the values of the latents by name."""
+        args, kwargs = as_jax(args, kwargs)
         return self.draw(find_latents(self.model, args, kwargs), args, kwargs)
 
     @abstractmethod
