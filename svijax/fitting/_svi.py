@@ -145,6 +145,8 @@ class SVI:
         """
         check_count("num_particles", num_particles)
         check_count("batch_size", batch_size)
+        if not self.is_traced(key, state, args, kwargs):
+            self.check_state(state, args, kwargs)
         key = jax.random.fold_in(state.key, 2**31 - 1) if key is None else as_key(key)
         build = lambda static: _estimate_function(self, static, num_particles, batch_size)  # noqa: E731
         if self.is_traced(key, state, args, kwargs):
@@ -258,6 +260,14 @@ class SVI:
         if not isinstance(state, SVIState):
             raise StateError(
                 message("a state made by SVI.init or SVI.run is needed.", got=type(state).__name__)
+            )
+        if jnp.ndim(state.step):
+            raise StateError(
+                message(
+                    "the state holds several chains, and one step of one fit was asked for.",
+                    got=f"{jnp.shape(state.step)[0]} chains",
+                    fix="take one, fit.chain(k).state, or step them all with jax.vmap(svi.update, (0, None)).",
+                )
             )
 
         def build(static: Any) -> Callable[..., Any]:

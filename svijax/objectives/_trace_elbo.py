@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from svijax.base import ArgumentError, as_key, check_names, message, site_key
 from svijax.density import (
@@ -144,7 +145,7 @@ def check_count(name: str, number: Any) -> None:
                 fix=f"pass {name} as a Python int, outside the arguments that jit or vmap trace.",
             )
         )
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
         raise ArgumentError(
             message(f"{name} must be an int of at least 1.", got=repr(number), fix=f"pass {name}=1.")
         )
