@@ -19,6 +19,7 @@ from svijax.base import (
     message,
     pack,
     plan,
+    site_key,
     split_arguments,
 )
 from svijax.density import (
@@ -60,8 +61,10 @@ def run_pair(
         guide_trace = run_guide(guide, args, kwargs, key=key, noise_values=noise_values)
         values = {s.name: s.value for s in guide_trace.values() if isinstance(s, Param)}
         with supply(data=values):
+            state = mutable_state(guide_trace)
+            model_key = site_key(key, "model")
             model_trace = run_model(
-                model, args, kwargs, guide_trace, key=key, state=mutable_state(guide_trace)
+                model, args, kwargs, guide_trace, key=model_key, plate_key=key, state=state
             )
     check_pair(model_trace, guide_trace)
     return model_trace, guide_trace
