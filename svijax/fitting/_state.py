@@ -71,8 +71,7 @@ def check_same(state: SVIState, expected: SVIState) -> None:
                 fix="make a state with init of this SVI, or pass init_params= to start from its values.",
             )
         )
-    structure: Any = jax.tree.structure(state)
-    if structure != jax.tree.structure(expected):
+    if _structure(state) != _structure(expected):
         raise StateError(
             message(
                 "the state belongs to another SVI: its optimiser state or mutable state has another structure.",
@@ -81,6 +80,11 @@ def check_same(state: SVIState, expected: SVIState) -> None:
                 fix="use the optimiser that made the state, or start anew with init_params=svi.get_params(state).",
             )
         )
+
+
+def _structure(state: SVIState) -> Any:
+    """Of all but the order in which the parameters lie: it may be another on other data, and names find them anyhow."""
+    return jax.tree.structure((state.constraints, state.optim_state, state.mutable)), state.key_impl
 
 
 def _parameters(shapes: dict[str, tuple[tuple[int, ...], ...]]) -> str:

@@ -89,7 +89,9 @@ class init_to_value:
     def __call__(self, site: Sample, key: jax.Array) -> Any:
         if site.name not in self.values:
             return as_strategy(self.fallback)(site, key)
-        return jnp.asarray(self.values[site.name], jnp.result_type(float))
+        value = self.values[site.name]
+        # What can be read stays with numpy, so that it is checked against the support while the program is traced.
+        return (np if is_concrete(value) else jnp).asarray(value, jnp.result_type(float))
 
 
 def as_strategy(choice: Any) -> Strategy:

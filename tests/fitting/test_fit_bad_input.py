@@ -1,4 +1,4 @@
-"""Wrong programs, data and arguments: each is told with names, by an exception of the library, before the first step."""
+"""Wrong programs, data and arguments: told with names, by an exception of the library, before the first step."""
 
 from __future__ import annotations
 
@@ -477,7 +477,7 @@ def test_a_state_of_other_data():
 
 
 def test_what_is_no_state():
-    with pytest.raises(StateError, match="a state made by SVI.init or SVI.run is needed"):
+    with pytest.raises(StateError, match=r"a state made by SVI\.init or SVI\.run is needed"):
         GOOD.update({"loc": 1.0}, Y)
     with pytest.raises(StateError, match="got:      dict"):
         GOOD.run(jax.random.key(0), 3, Y, init_state={"loc": 1.0}, progress_bar=False)

@@ -134,7 +134,9 @@ def test_a_restored_state_continues_in_a_fresh_process(tmp_path: Path):
         np.testing.assert_array_equal(np.load(tmp_path / f"after_{i}.npy"), leaf)
 
 
-@pytest.mark.parametrize("svi", [SVI, SCHOOLS, KEYED], ids=["normal", "schools", "keyed"])
+@pytest.mark.parametrize(
+    "svi", [pytest.param(SVI, marks=pytest.mark.slow), SCHOOLS, KEYED], ids=["normal", "schools", "keyed"]
+)
 def test_a_chain_is_the_single_run_with_its_key(svi, x64):
     y = np.asarray(Y, float)
     fit = svi.run(jax.random.key(4), 300, y, num_chains=4, progress_bar=False)

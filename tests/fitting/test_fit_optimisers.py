@@ -50,7 +50,12 @@ OPTIMISERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+SLOW = ("adamw", "schedule", "ours", "clipped by norm", "adafactor")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in OPTIMISERS]
+)
 def test_the_trajectory_is_that_of_a_plain_optax_loop(name, x64):
     optim, packed = OPTIMISERS[name]
     y = np.asarray(Y, float)
@@ -116,6 +121,16 @@ def test_lbfgs_in_updates_and_chains():
         losses.append(float(loss))
     np.testing.assert_allclose(run(svi, 10, Y).losses, losses, rtol=1e-4)
     assert run(svi, 10, Y, num_chains=2).losses.shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_elementwise_optimisers_pack(name):
+    optim, packed = OPTIMISERS[name]
+    state = jax.eval_shape(
+        lambda: svijax.SVI(pair_model, AutoNormal(pair_model), optim).init(jax.random.key(0), Y)
+    )
+    assert state.free.layout.packed is packed
+    assert len(state.free.arrays) == (1 if packed else 4)
 
 
 # Parameters

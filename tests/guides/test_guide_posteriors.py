@@ -113,7 +113,9 @@ def test_a_mean_field_regression(family, regression_truth):
     np.testing.assert_allclose(draws.std(0), sd, rtol=0.07)
 
 
-@pytest.mark.parametrize("family", NORMALS)
+@pytest.mark.parametrize(
+    "family", [AutoNormal, *(pytest.param(f, marks=pytest.mark.slow) for f in NORMALS[1:])]
+)
 def test_gamma_poisson(family):
     counts = np.array([3, 5, 2, 4, 6, 1, 3, 4])
 

@@ -48,8 +48,14 @@ SUPPORTED = {
 }
 
 
-@pytest.mark.parametrize("family", ALL)
-@pytest.mark.parametrize("name", SUPPORTED)
+EVERY_GUIDE = [(name, family) for name in SUPPORTED for family in ALL]
+QUICK = [case for case in EVERY_GUIDE if case[0] in ("simplices", "ordered") or case[1] is AutoNormal]
+
+
+@pytest.mark.parametrize(
+    "name, family",
+    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in EVERY_GUIDE],
+)
 def test_every_draw_is_in_its_support(name, family):
     prior = SUPPORTED[name]()
 
@@ -66,7 +72,13 @@ def test_every_draw_is_in_its_support(name, family):
     assert np.isfinite(float(svi.update(state)[1]))
 
 
-@pytest.mark.parametrize("name", SUPPORTED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=() if n in ("interval", "simplex", "positive definite") else pytest.mark.slow)
+        for n in SUPPORTED
+    ],
+)
 def test_the_density_of_the_guide_is_that_of_its_draws(name):
     """log q by Monte Carlo over the guide: E_q[p(z) / q(z)] = 1, the bijection's Jacobian included."""
 
@@ -250,9 +262,8 @@ def test_a_partly_observed_site_at_its_mode():
 @pytest.mark.parametrize("family", NORMALS)
 def test_a_masked_latent_has_no_free_entropy(family):
     def model(y):
-        with svijax.plate("p", 3):
-            with svijax.handlers.mask(mask=jnp.array([True, False, True])):
-                svijax.sample("z", dist.Normal(0.0, 1.0))
+        with svijax.plate("p", 3), svijax.handlers.mask(mask=jnp.array([True, False, True])):
+            svijax.sample("z", dist.Normal(0.0, 1.0))
         svijax.sample("y", dist.Normal(0.0, 1.0), obs=y)
 
     found = fit(model, family(model), 2500, 0.5)
