@@ -271,7 +271,7 @@ def test_two_hundred_fits_of_one_svi_leave_memory_flat():
 
 
 def test_new_svis_leave_memory_flat():
-    more, arrays = _growth(_fit_a_new_svi, 34, 20)
+    more, arrays = _growth(_fit_a_new_svi, 24, 8)
     assert more <= 2 and arrays <= 2
 
 

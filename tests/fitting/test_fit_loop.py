@@ -63,7 +63,10 @@ def test_a_run_is_its_updates_to_rounding(svi, x64):
 
 
 @pytest.mark.parametrize("svi", [SVI, SCHOOLS, KEYED], ids=["normal", "schools", "keyed"])
-@pytest.mark.parametrize("first, second", [(1, 8), (1000, 3500), (4096, 404)])
+@pytest.mark.parametrize(
+    "first, second",
+    [(1000, 3500), *(pytest.param(*c, marks=pytest.mark.slow) for c in [(1, 8), (4096, 404)])],
+)
 def test_a_split_run_is_the_run_bit_for_bit(svi, first, second):
     whole = run(svi, first + second, Y)
     head = run(svi, first, Y)

@@ -319,7 +319,7 @@ def test_init_to_median():
     start = start_of(init_to_median, model)
     assert float(start["a"]) == pytest.approx(5.0, abs=2e-3)
     assert float(start["b"]) == pytest.approx(np.e, rel=2e-3)
-    wide = [float(start_of(init_to_median(num_samples=501), key=k)["positive"]) for k in range(3)]
+    wide = [float(start_of(init_to_median(num_samples=1001), key=k)["positive"]) for k in range(2)]
     assert np.mean(wide) == pytest.approx(stats.gamma(3, scale=0.5).median(), rel=0.1)
 
 
