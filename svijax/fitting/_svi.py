@@ -196,7 +196,8 @@ class SVI:
 
         :param progress_bar: shown by default; inside ``jit`` or ``vmap`` there is none.
         :param init_state: continue from a state; ``rng_key`` is then not used.
-        :param num_chains: K fits in one program, chain k from ``jax.random.split(rng_key, K)[k]``.
+        :param num_chains: K fits in one program, chain k that of ``jax.random.split(rng_key, K)[k]`` alone (for
+            threefry keys; others draw other numbers together than alone).
         :param on_nonfinite: "stop" keeps the last finite state and says so in ``status``; "skip" does not take such
             steps (as does ``stable_update=True``) and counts them; "raise" raises ``NonFiniteError``.
         :param callback: called with (state, losses so far in this chunk) between compiled chunks.

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ArgumentError, as_key, check_names, message, site_key
+from svijax.base import ArgumentError, as_jax, as_key, check_names, message, site_key
 from svijax.density import (
     Draws,
     NoiseLayout,
@@ -77,6 +77,7 @@ class Trace_ELBO:
 
         :raises UnknownNameError: a name that no param of model or guide has.
         """
+        args, kwargs = as_jax(args, kwargs)
         bound_model, bound_guide = supply(model, params), supply(guide, params)
         layout = noise_layout(bound_guide, args, kwargs)
         draws = draw(as_key(key), layout, self.num_particles)
