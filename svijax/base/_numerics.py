@@ -76,9 +76,12 @@ def xlog1py(x: Any, y: Any) -> jax.Array:
 
 
 def softplus(x: Any) -> jax.Array:
-    """log(1 + exp(x)); each branch is the function itself, so that all derivatives are right at 0 too."""
-    right = x >= 0
-    return jnp.where(right, x, 0.0) + jnp.log1p(jnp.exp(jnp.where(right, -x, x)))
+    """log(1 + exp(x)) for x > -inf; each branch is the function itself, so that all derivatives are right at 0 too.
+
+    max(x, 0) is written (x + |x|) / 2: a choice between x and 0 would make vmap move its axis to the front.
+    """
+    minus_size = jnp.where(x >= 0, -x, x)
+    return 0.5 * (x - minus_size) + jnp.log1p(jnp.exp(minus_size))
 
 
 def softplus_inverse(y: Any) -> jax.Array:

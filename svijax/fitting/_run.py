@@ -291,8 +291,7 @@ def _checked(
 ) -> SVIState:
     """A state to continue from, if it is this SVI's and has as many chains as asked for."""
     chains = jnp.shape(state.step) if isinstance(state, SVIState) else ()
-    single = jax.tree.map(lambda x: x[0], state) if chains else state
-    svi.check_state(single, args, kwargs)
+    svi.check_state(jax.tree.map(_of_one_chain, state) if chains else state, args, kwargs)
     if num_chains is not None and chains != (num_chains,):
         raise ArgumentError(
             message(
@@ -303,6 +302,10 @@ def _checked(
             )
         )
     return state
+
+
+def _of_one_chain(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
 
 def _check_options(

@@ -45,7 +45,8 @@ class Packed:
         parts, start = {}, 0
         for name, latent in self.latents.items():
             piece = jax.lax.slice_in_dim(vector, start, start + latent.size)
-            parts[name] = piece.reshape(latent.shape)
+            # The sum of one entry leaves a batch axis of vmap where it is, last; a reshape would move it in front.
+            parts[name] = piece.reshape(latent.shape) if latent.shape else jnp.sum(piece)
             start += latent.size
         return parts
 

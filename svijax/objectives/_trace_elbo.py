@@ -173,7 +173,9 @@ def _with_shared_masks(model_trace: Mapping[str, Site], guide_trace: Mapping[str
 def _over_particles(particle: Callable[..., Evaluation], inputs: tuple[Any, ...], how: Any) -> Evaluation:
     count = inputs[2].shape[0]
     if count == 1:
-        return particle(*(x[0] for x in inputs))
+        normal, uniform, keys = inputs
+        # The sum of one entry leaves a batch axis of vmap where it is, last; indexing would move it in front.
+        return particle(jnp.sum(normal, axis=0), jnp.sum(uniform, axis=0), keys[0])
     if how is True:
         results = jax.vmap(particle)(*inputs)
     elif how is False:
