@@ -59,6 +59,7 @@ def as_jax(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any,
 
 
 def is_array(leaf: Any) -> bool:
+    """Whether the leaf is traced: an array or a float, and no Python int, bool or str."""
     if isinstance(leaf, bool | int | str):
         return False
     return isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex)

@@ -98,5 +98,6 @@ def join(data: Mapping[str, Any], group: ParamGroup) -> Any:
 
 
 def check_one(handler: str, data: object, function: object) -> None:
+    """Raise unless exactly one of the two ways to give values is used."""
     if (data is None) == (function is None):
         raise ArgumentError(f"{handler} takes a dictionary of values or a function of the site: exactly one.")
