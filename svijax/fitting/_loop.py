@@ -1,7 +1,8 @@
 """The one compiled loop: ``count`` steps, ``count`` an argument, the noise of a block of steps drawn at once.
 
-Step t draws with ``fold_in(key, t)`` and blocks begin at multiples of their length, so every step finds its noise at
-the same place however a run is split.
+Step t has the key ``fold_in(key, t)`` for sites drawn by key, and a fixed place in the run's stream of noise for the
+others. Blocks begin at multiples of their length, so every step finds its noise at the same place however a run is
+split.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class SVIState:
     """A pytree of plain arrays: any saver takes it, and it continues in another process as it would have here.
 
     ``free``: unconstrained parameters by name. ``constraints``: theirs, by name. ``key_data``: the key of the run, of
-    which step t uses ``fold_in(key, t)``. ``step``: steps taken.
+    which step t uses ``fold_in(key, t)`` and its place in the stream of noise. ``step``: steps taken.
     """
 
     free: FreeParams
