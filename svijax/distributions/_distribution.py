@@ -32,6 +32,8 @@ class Distribution(Record):
     _noise_kind: ClassVar[Literal["normal", "uniform"] | None] = None
     _pathwise: ClassVar[bool] = False
     _enumerable: ClassVar[bool] = False
+    # The family whose KL divergences hold for this class; it does not pass to subclasses.
+    _kl_as: ClassVar[type | None] = None
     # The wrappers' modules import this one, and enter themselves here.
     _wrappers: ClassVar[dict[str, Callable[..., Any]]] = {}
     _detached: bool = False
@@ -179,6 +181,22 @@ class Distribution(Record):
     def icdf(self, q: Any) -> Any:
         """The value x with P(X <= x) = q."""
         self._lacks("an icdf", "take quantiles of draws of sample(key, (n,))")
+
+    def log_cdf(self, value: Any) -> Any:
+        """log P(X <= value)."""
+        return jnp.log(self.cdf(value))
+
+    def survival_function(self, value: Any) -> Any:
+        """P(X > value)."""
+        return 1 - self.cdf(value)
+
+    def log_survival_function(self, value: Any) -> Any:
+        """log P(X > value)."""
+        return jnp.log(self.survival_function(value))
+
+    def _isf(self, q: Any) -> Any:
+        """The value x with P(X > x) = q, for families whose upper tail 1 - q would round."""
+        return self.icdf(1 - q)
 
     def entropy(self) -> Any:
         """-E log p(X)."""
