@@ -14,7 +14,7 @@ from ._cauchy import HalfCauchy as HalfCauchy
 from ._delta import Delta as Delta
 from ._distribution import Distribution as Distribution
 from ._expanded import ExpandedDistribution as ExpandedDistribution
-from ._gamma import Exponential as Exponential
+from ._exponential import Exponential as Exponential
 from ._gamma import Gamma as Gamma
 from ._independent import Independent as Independent
 from ._masked import MaskedDistribution as MaskedDistribution
