@@ -8,7 +8,7 @@ from typing import Any
 
 from svijax.base import ArgumentError, SupportError, message
 
-from . import _ranges, _structured, constraints
+from . import _ranges, _square, _structured, constraints
 from ._constraint import Constraint, Dependent, Independent, Point
 from ._elementwise import AffineTransform, ExpTransform, SigmoidTransform, SoftplusTransform
 from ._matrices import (
@@ -78,10 +78,10 @@ for _kind, _transform in {
     _structured.Simplex: StickBreakingTransform(),
     _structured.OrderedVector: OrderedTransform(),
     _structured.PositiveOrderedVector: PositiveOrderedTransform(),
-    _structured.LowerCholesky: LowerCholeskyTransform(),
-    _structured.SoftplusLowerCholesky: SoftplusLowerCholeskyTransform(),
-    _structured.ScaledUnitLowerCholesky: ScaledUnitLowerCholeskyTransform(),
-    _structured.PositiveDefinite: ComposeTransform([LowerCholeskyTransform(), CholeskyTransform().inv]),
+    _square.LowerCholesky: LowerCholeskyTransform(),
+    _square.SoftplusLowerCholesky: SoftplusLowerCholeskyTransform(),
+    _square.ScaledUnitLowerCholesky: ScaledUnitLowerCholeskyTransform(),
+    _square.PositiveDefinite: ComposeTransform([LowerCholeskyTransform(), CholeskyTransform().inv]),
     # exp(x) reaches all but the end point, on which no draw lands.
     _ranges.Nonnegative: ExpTransform(),
 }.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -118,6 +119,28 @@ class Dependent(Constraint):
 
     def __repr__(self) -> str:
         return "dependent"
+
+
+class dependent_property(property):
+    """A property whose value is a constraint on a distribution's draws, with what is known of it beforehand."""
+
+    def __init__(
+        self,
+        fget: Callable[[Any], Any] | None = None,
+        *,
+        is_discrete: bool = False,
+        event_dim: int = 0,
+    ) -> None:
+        super().__init__(fget)
+        self.is_discrete, self.event_dim = is_discrete, event_dim
+
+    def __call__(self, fget: Callable[[Any], Any]) -> dependent_property:
+        return dependent_property(fget, is_discrete=self.is_discrete, event_dim=self.event_dim)
+
+
+def is_dependent(constraint: Any) -> bool:
+    """Whether nothing can be said of the constraint alone."""
+    return isinstance(constraint, (Dependent, dependent_property))
 
 
 class Point(Constraint):

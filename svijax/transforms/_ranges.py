@@ -1,7 +1,8 @@
-"""Constraints on single numbers: all of them ranges, of reals or of integers."""
+"""Constraints on single numbers: ranges, of reals or of integers, and the complex numbers."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -137,6 +138,20 @@ class Interval(_Between):
     name = "interval"
 
 
+class HalfOpenInterval(_Between):
+    """lower <= x < upper."""
+
+    name = "half_open_interval"
+    closed = (True, False)
+
+
+class Circular(Range):
+    """Angles: -pi <= x <= pi."""
+
+    name = "circular"
+    lower, upper = -math.pi, math.pi
+
+
 class OpenInterval(_Between):
     """lower < x < upper."""
 
@@ -154,6 +169,13 @@ class Boolean(Range):
     def __call__(self, x: Any) -> Any:
         x = array_module(x).asarray(x)
         return (x == 0) | (x == 1)
+
+
+class Integer(Range):
+    """Integers."""
+
+    name = "integer"
+    is_discrete = True
 
 
 class NonnegativeInteger(Range):
@@ -188,3 +210,15 @@ class IntegerGreaterThan(_Above):
 
     def _feasible(self) -> Any:
         return np.floor(self.lower) + 1 if array_module(self.lower) is np else self.lower + 1
+
+
+class Complex(Constraint):
+    """Finite complex numbers."""
+
+    name = "complex"
+
+    def __call__(self, x: Any) -> Any:
+        return array_module(x).isfinite(x)
+
+    def feasible_like(self, prototype: Any) -> Any:
+        return filled(0.0, prototype)

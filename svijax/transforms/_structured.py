@@ -1,4 +1,4 @@
-"""Constraints on vectors and matrices as wholes."""
+"""Constraints on vectors as wholes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import array_module, as_array, broadcast
+from svijax.base import ArgumentError, array_module, as_array, message
 
-from ._constraint import Constraint, _dtype_of, filled
-from ._ranges import Interval, NonnegativeInteger, Positive, Range, Real, UnitInterval
+from ._constraint import Constraint, filled
+from ._ranges import Boolean, Interval, NonnegativeInteger, Positive, Range, Real, UnitInterval
 
 
 class Structured(Constraint):
@@ -20,19 +20,28 @@ class Structured(Constraint):
     family: ClassVar[str] = ""
 
 
-class _Vectors(Structured):
+def tolerance(x: Any, factor: int) -> float:
+    """What rounding may do to a sum over the last axis of numbers of size 1."""
+    return max(1e-6, factor * rounding(x) * x.shape[-1])
+
+
+def rounding(x: Any) -> float:
+    """The relative rounding error of one number of ``x``; 0 for integers."""
+    return float(jnp.finfo(x.dtype).eps) if jnp.issubdtype(x.dtype, jnp.inexact) else 0.0
+
+
+def in_single(x: Any) -> Any:
+    """``x`` in single precision where it has less: numpy has no eigenvalues and no Fourier transform in half."""
+    return x.astype(np.float32) if x.dtype.itemsize < 4 else x
+
+
+class Vectors(Structured):
     @property
     def event_dim(self) -> int:
         return 1
 
 
-class _Matrices(Structured):
-    @property
-    def event_dim(self) -> int:
-        return 2
-
-
-class Simplex(_Vectors):
+class Simplex(Vectors):
     """Vectors of probabilities: entries >= 0 that sum to 1, up to rounding."""
 
     name = family = "simplex"
@@ -41,15 +50,13 @@ class Simplex(_Vectors):
     def __call__(self, x: Any) -> Any:
         xp = array_module(x)
         x = xp.asarray(x)
-        eps = float(jnp.finfo(x.dtype).eps) if jnp.issubdtype(x.dtype, jnp.inexact) else 0.0
-        tolerance = max(1e-6, 8 * eps * x.shape[-1])
-        return xp.all(x >= 0, axis=-1) & (abs(xp.sum(x, axis=-1) - 1) <= tolerance)
+        return xp.all(x >= 0, axis=-1) & (abs(xp.sum(x, axis=-1) - 1) <= tolerance(x, 8))
 
     def feasible_like(self, prototype: Any) -> Any:
         return filled(1.0 / np.shape(prototype)[-1], prototype)
 
 
-class OrderedVector(_Vectors):
+class OrderedVector(Vectors):
     """x_1 < x_2 < … < x_n."""
 
     name = family = "ordered_vector"
@@ -78,7 +85,7 @@ class PositiveOrderedVector(OrderedVector):
         return filled(np.arange(1, np.shape(prototype)[-1] + 1), prototype)
 
 
-class Sphere(_Vectors):
+class Sphere(Vectors):
     """Vectors of Euclidean length 1, up to rounding."""
 
     name = family = "sphere"
@@ -87,14 +94,13 @@ class Sphere(_Vectors):
     def __call__(self, x: Any) -> Any:
         xp = array_module(x)
         x = xp.asarray(x)
-        eps = float(jnp.finfo(x.dtype).eps) if jnp.issubdtype(x.dtype, jnp.inexact) else 0.0
-        return abs(xp.sum(x * x, axis=-1) - 1) <= max(1e-6, 16 * eps * x.shape[-1])
+        return abs(xp.sum(x * x, axis=-1) - 1) <= tolerance(x, 16)
 
     def feasible_like(self, prototype: Any) -> Any:
         return filled(np.shape(prototype)[-1] ** -0.5, prototype)
 
 
-class Multinomial(_Vectors):
+class Multinomial(Vectors):
     """Vectors of counts that sum to ``upper``."""
 
     name = family = "multinomial"
@@ -122,56 +128,85 @@ class Multinomial(_Vectors):
         return filled(xp.asarray(self.upper)[..., None] * first, prototype)
 
 
-class LowerCholesky(_Matrices):
-    """Lower triangular matrices with a positive diagonal."""
+class OneHot(Vectors):
+    """Vectors of zeros with a single 1."""
 
-    name = family = "lower_cholesky"
-
-    def __call__(self, x: Any) -> Any:
-        xp = array_module(x)
-        x = xp.asarray(x)
-        triangular = xp.all(xp.tril(x) == x, axis=(-2, -1))
-        return triangular & xp.all(xp.diagonal(x, axis1=-2, axis2=-1) > 0, axis=-1)
-
-    def feasible_like(self, prototype: Any) -> Any:
-        return _eye_like(prototype)
-
-
-class ScaledUnitLowerCholesky(LowerCholesky):
-    """Lower triangular matrices with a positive diagonal, reached as diagonal times unit triangular."""
-
-    name = "scaled_unit_lower_cholesky"
-
-
-class SoftplusLowerCholesky(LowerCholesky):
-    """Lower triangular matrices with a positive diagonal, reached through the softplus."""
-
-    name = "softplus_lower_cholesky"
-
-
-class PositiveDefinite(_Matrices):
-    """Symmetric positive definite matrices; symmetric up to rounding."""
-
-    name = family = "positive_definite"
+    name = family = "one_hot"
+    is_discrete = True
+    entries = Boolean()
 
     def __call__(self, x: Any) -> Any:
         xp = array_module(x)
         x = xp.asarray(x)
-        eps = float(jnp.finfo(x.dtype).eps) if jnp.issubdtype(x.dtype, jnp.inexact) else 0.0
-        # numpy has no eigenvalues in half precision.
-        x = x if x.dtype.itemsize >= 4 else x.astype(np.float32)
-        finite = xp.all(xp.isfinite(x), axis=(-2, -1))
-        # eigvalsh fails on what is not finite, which must be False and no exception.
-        x = xp.where(finite[..., None, None], x, 0)
-        transposed = xp.swapaxes(x, -2, -1)
-        gap = xp.max(abs(x - transposed), axis=(-2, -1))
-        symmetric = gap <= 16 * eps * xp.max(abs(x), axis=(-2, -1))
-        return finite & symmetric & (xp.linalg.eigvalsh(0.5 * (x + transposed))[..., 0] > 0)
+        return xp.all((x == 0) | (x == 1), axis=-1) & (xp.sum(x, axis=-1) == 1)
 
     def feasible_like(self, prototype: Any) -> Any:
-        return _eye_like(prototype)
+        return filled(np.arange(np.shape(prototype)[-1]) == 0, prototype)
 
 
-def _eye_like(prototype: Any) -> Any:
-    shape = np.shape(prototype)
-    return broadcast(np.eye(shape[-1], dtype=_dtype_of(prototype)), shape)
+class L1Ball(Vectors):
+    """Vectors with |x_1| + … + |x_n| <= 1, up to rounding."""
+
+    name = family = "l1_ball"
+    entries = Interval(-1.0, 1.0)
+
+    def __call__(self, x: Any) -> Any:
+        xp = array_module(x)
+        x = xp.asarray(x)
+        return xp.sum(abs(x), axis=-1) <= 1 + 10 * rounding(x) * max(x.shape[-1], 1)
+
+    def feasible_like(self, prototype: Any) -> Any:
+        return filled(0.0, prototype)
+
+
+class PositiveDefiniteCirculantVector(Vectors):
+    """First rows of positive definite circulant matrices: the Fourier transform is real and positive.
+
+    Up to rounding: smooth rows have eigenvalues that no precision tells from 0.
+    """
+
+    name = family = "positive_definite_circulant_vector"
+
+    def __call__(self, x: Any) -> Any:
+        xp = array_module(x)
+        x = xp.asarray(x)
+        eigenvalues = xp.fft.rfft(in_single(x), axis=-1)
+        small = 10 * rounding(x) * xp.max(abs(eigenvalues), axis=-1, keepdims=True)
+        real = xp.all(abs(eigenvalues.imag) <= small, axis=-1)
+        return real & xp.all(eigenvalues.real > -small, axis=-1) & xp.all(xp.isfinite(x), axis=-1)
+
+    def feasible_like(self, prototype: Any) -> Any:
+        return filled(np.arange(np.shape(prototype)[-1]) == 0, prototype)
+
+
+class ZeroSum(Structured):
+    """Arrays that sum to 0 along each of their last ``event_dim`` axes, up to rounding."""
+
+    name = family = "zero_sum"
+    _static = ("_event_dim",)
+
+    def __init__(self, event_dim: int = 1) -> None:
+        if event_dim < 1:
+            raise ArgumentError(message("zero_sum: the sums go along one axis at least.", got=event_dim))
+        self._assign(_event_dim=int(event_dim))
+
+    @property
+    def event_dim(self) -> int:
+        return int(self.__dict__["_event_dim"])
+
+    def __call__(self, x: Any) -> Any:
+        xp = array_module(x)
+        x = xp.asarray(x)
+        axes = tuple(range(-self.event_dim, 0))
+        size = xp.maximum(xp.max(abs(x), axis=axes, keepdims=True, initial=0), 1)
+        inside: Any = True
+        for axis in axes:
+            gap = abs(xp.sum(x, axis=axis, keepdims=True))
+            inside = inside & xp.all(gap <= 10 * rounding(x) * x.shape[axis] * size, axis=axes)
+        return inside
+
+    def feasible_like(self, prototype: Any) -> Any:
+        return filled(0.0, prototype)
+
+    def __repr__(self) -> str:
+        return f"zero_sum({self.event_dim})"

@@ -10,8 +10,25 @@ import numpy as np
 from svijax.base import is_concrete
 
 from ._constraint import Constraint, Dependent, Independent, Point
-from ._ranges import Range
-from ._structured import Structured
+from ._ranges import Complex, Range
+from ._side_by_side import SideBySide
+from ._square import Square
+from ._structured import Structured, ZeroSum
+
+# Families of vectors and matrices, and those that they lie directly inside.
+_INSIDE = {
+    "corr_cholesky": ("lower_cholesky", "sphere"),
+    "corr_matrix": ("positive_definite",),
+    "lower_cholesky": ("lower_triangular",),
+    "lower_triangular": ("square",),
+    "one_hot": ("simplex", "sphere"),
+    "positive_definite": ("positive_semidefinite",),
+    "positive_ordered_vector": ("ordered_vector",),
+    "positive_semidefinite": ("symmetric",),
+    "simplex": ("l1_ball",),
+    "symmetric": ("square",),
+    "unit_lower_cholesky": ("lower_cholesky",),
+}
 
 
 def is_subset(a: Constraint, b: Constraint) -> bool | None:
@@ -31,6 +48,10 @@ def is_subset(a: Constraint, b: Constraint) -> bool | None:
         return None
     if isinstance(a, Point):
         return _point_in(a, b)
+    if isinstance(a, SideBySide) or isinstance(b, SideBySide):
+        return _parts_in(a, b)
+    if isinstance(a, Complex) or isinstance(b, Complex):
+        return isinstance(b, Complex)
     if isinstance(a, Structured) and isinstance(b, Structured):
         return _structured_in(a, b)
     if isinstance(a, Structured) and isinstance(b, Range):
@@ -38,7 +59,8 @@ def is_subset(a: Constraint, b: Constraint) -> bool | None:
     if isinstance(a, Range) and isinstance(b, Range):
         return _range_in(a, b)
     if isinstance(a, Range) and isinstance(b, Structured):
-        return False
+        # Of square matrices only the shape is asked.
+        return None if type(b) is Square else False
     return None
 
 
@@ -49,10 +71,32 @@ def _point_in(a: Point, b: Constraint) -> bool | None:
     return bool(np.all(b(a.value)))
 
 
+def _parts_in(a: Constraint, b: Constraint) -> bool | None:
+    if isinstance(a, SideBySide) and isinstance(b, SideBySide):
+        if type(a) is not type(b) or any(getattr(a, name) != getattr(b, name) for name in a._static):
+            return None
+        answers = [is_subset(x, y) for x, y in zip(a.cseq, b.cseq)]
+    else:
+        answers = [is_subset(x, y) for x in _parts(a) for y in _parts(b)]
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def _parts(a: Constraint) -> tuple[Constraint, ...]:
+    return a.cseq if isinstance(a, SideBySide) else (a,)
+
+
 def _structured_in(a: Structured, b: Structured) -> bool | None:
     if a._fields or b._fields:
-        return True if a == b else (None if a.family == b.family else False)
-    return (a.family, b.family) == ("positive_ordered_vector", "ordered_vector") or a.family == b.family
+        return None if a.family == b.family else False
+    if isinstance(a, ZeroSum) and isinstance(b, ZeroSum):
+        return a.event_dim >= b.event_dim
+    return _family_in(a.family, b.family)
+
+
+def _family_in(a: str, b: str) -> bool:
+    return a == b or any(_family_in(wider, b) for wider in _INSIDE.get(a, ()))
 
 
 def _range_in(a: Range, b: Range) -> bool | None:

@@ -17,6 +17,9 @@ from svijax.transforms import is_subset
 EYE = np.eye(2)
 LOW = np.array([[1.0, 0.0], [0.5, 2.0]])
 PD = np.array([[2.0, 0.5], [0.5, 1.0]])
+UNIT = np.array([[1.0, 0.0], [-3.0, 1.0]])
+CORR = np.array([[1.0, 0.0], [-0.6, 0.8]])
+SUMLESS = np.array([[1.0, -1.0], [-1.0, 1.0]])
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,56 @@ CASES = [
         C.independent(C.positive, 1), [[1.0, 2.0]], [[1.0, 0.0]], "independent(positive, 1)", (3,)
     ),
     ConstraintCase(C.point(2.0), [2.0], [1.0], "point(2.0)"),
+    ConstraintCase(C.circular, [-np.pi, np.pi, 0.1], [3.2, -3.2, np.nan], "circular"),
+    ConstraintCase(
+        C.half_open_interval(0, 2), [0.0, 1.9], [2.0, -0.1], "half_open_interval(lower=0, upper=2)"
+    ),
+    ConstraintCase(C.integer, [-3, 0, 7.0], [0.5, np.inf, np.nan], "integer"),
+    ConstraintCase(C.complex, [1 + 2j, 0.5], [np.inf * 1j, np.nan], "complex"),
+    ConstraintCase(C.one_hot, [[0, 1], [1, 0]], [[1, 1], [0, 0], [0.5, 0.5]], "one_hot", (3,)),
+    ConstraintCase(C.l1_ball, [[0.5, -0.5], [0.0, 0.0]], [[0.6, -0.5], [np.nan, 0]], "l1_ball", (3,)),
+    ConstraintCase(
+        C.positive_definite_circulant_vector,
+        [[1.0, 0.3, 0.1, 0.3], [1.0, 0.0, 0.0, 0.0]],
+        [[1.0, 0.3, 0.1, 0.2], [0.1, 0.5, 0.0, 0.5], [np.inf, 0, 0, 0]],
+        "positive_definite_circulant_vector",
+        (4,),
+    ),
+    ConstraintCase(C.zero_sum(), [[0.5, -1.5, 1.0], [1e8, -1e8, 0]], [[0.5, -1.5, 1.1]], "zero_sum(1)", (3,)),
+    ConstraintCase(C.zero_sum(2), [PD - PD, SUMLESS], [[[1.0, -1.0], [0.5, -0.5]]], "zero_sum(2)", (2, 3)),
+    ConstraintCase(C.square, [PD, LOW], [np.full((2, 2), np.inf)], "square", (3, 3)),
+    ConstraintCase(C.symmetric, [PD, -EYE], [LOW, EYE * np.nan], "symmetric", (3, 3)),
+    ConstraintCase(C.lower_triangular, [LOW, -EYE], [LOW.T, PD, np.full((2, 2), np.inf)], "lower_triangular", (3, 3)),
+    ConstraintCase(C.unit_lower_cholesky, [EYE, UNIT], [LOW, -EYE, UNIT.T], "unit_lower_cholesky", (3, 3)),
+    ConstraintCase(
+        C.positive_semidefinite,
+        [PD, EYE, np.ones((2, 2)), np.zeros((2, 2))],
+        [-EYE, LOW, np.eye(2)[::-1], EYE * np.nan],
+        "positive_semidefinite",
+        (3, 3),
+    ),
+    ConstraintCase(C.corr_cholesky, [EYE, CORR], [LOW, CORR.T, -EYE], "corr_cholesky", (3, 3)),
+    ConstraintCase(
+        C.corr_matrix,
+        [EYE, CORR @ CORR.T],
+        [PD, np.ones((2, 2)), LOW, np.eye(2)[::-1]],
+        "corr_matrix",
+        (3, 3),
+    ),
+    ConstraintCase(
+        C.cat([C.simplex, C.positive], -1, [2, 1]),
+        [[0.2, 0.8, 3.0]],
+        [[0.3, 0.8, 3.0], [0.2, 0.8, -3.0]],
+        "cat([simplex, positive], dim=-1, lengths=(2, 1))",
+        (3,),
+    ),
+    ConstraintCase(
+        C.stack([C.simplex, C.real_vector], -1),
+        [[[0.2, -3.0], [0.8, 2.0]]],
+        [[[0.2, -3.0], [0.7, 2.0]], [[0.2, np.nan], [0.8, 2.0]]],
+        "stack([simplex, real_vector], dim=-1)",
+        (3, 2),
+    ),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.shown)
 
@@ -76,7 +129,7 @@ def test_check_tells_inside_from_outside_in_numpy_and_in_jax(case: ConstraintCas
             assert not isinstance(on_host, jax.Array)
             assert bool(on_host) is expected, value
             assert bool(case.constraint(jnp.asarray(value))) is expected, value
-        stacked = np.stack([np.asarray(value, float) for value in values])
+        stacked = np.stack([np.asarray(value) for value in values])
         assert case.constraint.check(stacked).shape == (len(values),)
 
 
