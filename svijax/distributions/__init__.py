@@ -17,6 +17,9 @@ from ._expanded import ExpandedDistribution as ExpandedDistribution
 from ._exponential import Exponential as Exponential
 from ._gamma import Gamma as Gamma
 from ._independent import Independent as Independent
+from ._kl import has_kl as has_kl
+from ._kl import kl_divergence as kl_divergence
+from ._kl import register_kl as register_kl
 from ._masked import MaskedDistribution as MaskedDistribution
 from ._masked import masked_log_prob as masked_log_prob
 from ._multivariate_normal import MultivariateNormal as MultivariateNormal
