@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
 
 
 def array_module(*values: Any) -> Any:
@@ -106,30 +104,3 @@ def log1p_square(z: Any) -> jax.Array:
     far = jnp.abs(z) > float(jnp.finfo(jnp.result_type(z)).max) ** 0.4
     near = jnp.where(far, 1.0, z)
     return jnp.where(far, 2.0 * jnp.log(jnp.where(far, jnp.abs(z), 1.0)), jnp.log1p(near * near))
-
-
-# Coefficients of the asymptotic series of the Stirling error in 1 / x, 1 / x^3, …
-_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
-_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
-
-
-def stirling_error(x: Any) -> jax.Array:
-    """log Gamma(x) - ((x - 1/2) log x - x + log(2 pi) / 2) for x > 0, without cancellation for large x."""
-    large = x >= 8
-    wide, narrow = jnp.where(large, x, 8.0), jnp.where(large, 1.0, x)
-    square = 1.0 / (wide * wide)
-    series: Any = _STIRLING[-1]
-    for coefficient in _STIRLING[-2::-1]:
-        series = coefficient + square * series
-    direct = gammaln(narrow) - ((narrow - 0.5) * jnp.log(narrow) - narrow + _HALF_LOG_2PI)
-    return jnp.where(large, series / wide, direct)
-
-
-def log_beta(a: Any, b: Any) -> jax.Array:
-    """log B(a, b) = log Gamma(a) + log Gamma(b) - log Gamma(a + b), without cancellation for large a or b."""
-    total = a + b
-    small, big = jnp.minimum(a, b), jnp.maximum(a, b)
-    # With Stirling's formula in each of the three, what is large cancels by hand.
-    powers = (small - 0.5) * jnp.log(small / total) + (big - 0.5) * jnp.log1p(-small / total)
-    errors = stirling_error(a) + stirling_error(b) - stirling_error(total)
-    return powers - 0.5 * jnp.log(total) + _HALF_LOG_2PI + errors
