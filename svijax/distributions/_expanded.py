@@ -9,25 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ShapeError, broadcast, message
-from svijax.transforms import Constraint
+from svijax.base import NoiseSpec, ShapeError, broadcast, message
 
 from ._distribution import Distribution
+from ._wrapper import SameLaw
+from ._wrapper import expand_any as expand_any
 
 
-def expand_any(dist: Any, batch_shape: Sequence[int]) -> Any:
-    """``dist`` in another batch shape: by its parameters where it is one of ours, else wrapped."""
-    if isinstance(dist, Distribution):
-        return dist.expand(batch_shape)
-    return ExpandedDistribution(dist, batch_shape)
-
-
-class ExpandedDistribution(Distribution):
+class ExpandedDistribution(SameLaw):
     """Independent copies over ``batch_shape`` of ``base_dist``, any object with the distribution protocol."""
 
-    _fields = ("base_dist",)
     _static = ("_batch_shape", "_detached")
-    base_dist: Any
     _batch_shape: tuple[int, ...]
 
     def __init__(self, base_dist: Any, batch_shape: Sequence[int] = ()) -> None:
@@ -38,25 +30,11 @@ class ExpandedDistribution(Distribution):
     def batch_shape(self) -> tuple[int, ...]:
         return self._batch_shape
 
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return tuple(self.base_dist.event_shape)
+    def _noise_spec(self) -> NoiseSpec | None:
+        return None
 
-    @property
-    def support(self) -> Constraint:  # type: ignore[override]
-        support: Constraint = self.base_dist.support
-        return support
-
-    @property
-    def dtype(self) -> Any:
-        return self.base_dist.dtype
-
-    @property
-    def has_enumerate_support(self) -> bool:
-        return bool(getattr(self.base_dist, "has_enumerate_support", False))
-
-    def _has_pathwise(self) -> bool:
-        return bool(getattr(self.base_dist, "has_rsample", False))
+    def from_noise(self, noise: Any) -> Any:
+        self._lacks("a noise form", "draw it with sample(key)")
 
     def _sample(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
         base = tuple(self.base_dist.batch_shape)
@@ -80,19 +58,10 @@ class ExpandedDistribution(Distribution):
         return value
 
     def log_prob(self, value: Any) -> Any:
-        log_prob = self.base_dist.log_prob(value)
-        return broadcast(log_prob, np.broadcast_shapes(np.shape(log_prob), self._batch_shape))
+        return self._in_batch(self.base_dist.log_prob(value))
 
-    @property
-    def mean(self) -> Any:
-        return broadcast(self.base_dist.mean, self.shape())
-
-    @property
-    def variance(self) -> Any:
-        return broadcast(self.base_dist.variance, self.shape())
-
-    def entropy(self) -> Any:
-        return broadcast(self.base_dist.entropy(), self._batch_shape)
+    def _in_batch(self, value: Any, event_shape: tuple[int, ...] = ()) -> Any:
+        return broadcast(value, np.broadcast_shapes(np.shape(value), (*self._batch_shape, *event_shape)))
 
     def enumerate_support(self, expand: bool = True) -> Any:
         values = self.base_dist.enumerate_support(expand=False)
@@ -102,3 +71,6 @@ class ExpandedDistribution(Distribution):
 
     def expand(self, batch_shape: Sequence[int]) -> Distribution:
         return self._replace(_batch_shape=self._expandable(batch_shape))
+
+
+Distribution._wrappers["expanded"] = ExpandedDistribution

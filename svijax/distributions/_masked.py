@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import NoiseSpec, ShapeError, array_module, as_array, broadcast, message
-from svijax.transforms import Constraint
+from svijax.base import ShapeError, array_module, as_array, broadcast, message
 
 from ._distribution import Distribution
-from ._expanded import expand_any
+from ._wrapper import SameLaw, expand_any
 
 
 def masked_log_prob(dist: Any, value: Any, mask: Any) -> Any:
@@ -45,7 +43,7 @@ def _log_prob_dtype(value: Any) -> Any:
     return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(float)
 
 
-class MaskedDistribution(Distribution):
+class MaskedDistribution(SameLaw):
     """``base_dist`` with log density 0, of derivative 0, where ``mask`` (over the batch shape) is False.
 
     Draws are those of the base.
@@ -53,7 +51,6 @@ class MaskedDistribution(Distribution):
 
     _fields = ("base_dist", "_mask_array")
     _static = ("_mask_flag", "_detached")
-    base_dist: Any
     _mask_array: Any
     _mask_flag: bool | None
 
@@ -83,70 +80,21 @@ class MaskedDistribution(Distribution):
         """The mask: a bool, or a boolean array over the batch shape."""
         return self._mask_array if self._mask_flag is None else self._mask_flag
 
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        return tuple(self.base_dist.batch_shape)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return tuple(self.base_dist.event_shape)
-
-    @property
-    def support(self) -> Constraint:  # type: ignore[override]
-        support: Constraint = self.base_dist.support
-        return support
-
-    @property
-    def dtype(self) -> Any:
-        return self.base_dist.dtype
-
-    @property
-    def has_enumerate_support(self) -> bool:
-        return bool(getattr(self.base_dist, "has_enumerate_support", False))
-
-    def _has_pathwise(self) -> bool:
-        return bool(getattr(self.base_dist, "has_rsample", False))
-
-    def _noise_spec(self) -> NoiseSpec | None:
-        spec: NoiseSpec | None = getattr(self.base_dist, "noise_spec", None)
-        return spec
-
-    def from_noise(self, noise: Any) -> Any:
-        return self.base_dist.from_noise(noise)
-
     def from_noise_with_log_prob(self, noise: Any) -> tuple[Any, Any]:
         value, log_prob = self.base_dist.from_noise_with_log_prob(noise)
-        if self._mask_flag is True:
-            return value, log_prob
-        return value, jnp.where(self.mask_value, log_prob, jnp.zeros((), log_prob.dtype))
-
-    def _sample(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
-        return self.base_dist.sample(key, sample_shape)
+        return value, self._masked(log_prob)
 
     def log_prob(self, value: Any) -> Any:
         return masked_log_prob(self.base_dist, value, self.mask_value)
 
-    @property
-    def mean(self) -> Any:
-        return self.base_dist.mean
+    def entropy(self) -> Any:
+        """-E log p(X) as ``log_prob`` has it: 0 where the mask is False."""
+        return self._masked(self.base_dist.entropy())
 
-    @property
-    def variance(self) -> Any:
-        return self.base_dist.variance
-
-    def cdf(self, value: Any) -> Any:
-        return self.base_dist.cdf(value)
-
-    def icdf(self, q: Any) -> Any:
-        return self.base_dist.icdf(q)
-
-    def enumerate_support(self, expand: bool = True) -> Any:
-        return self.base_dist.enumerate_support(expand=expand)
-
-    def expand(self, batch_shape: Sequence[int]) -> Distribution:
-        target = self._expandable(batch_shape)
-        array = None if self._mask_array is None else broadcast(self._mask_array, target)
-        return self._replace(base_dist=expand_any(self.base_dist, target), _mask_array=array)
+    def _masked(self, value: Any) -> Any:
+        if self._mask_flag is True:
+            return value
+        return jnp.where(self.mask_value, value, jnp.zeros((), value.dtype))
 
 
 Distribution._wrappers["masked"] = MaskedDistribution
