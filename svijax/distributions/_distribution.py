@@ -117,6 +117,10 @@ class Distribution(Record):
     def _has_pathwise(self) -> bool:
         return self._pathwise or self._noise_kind is not None
 
+    def _has_cdf_derivatives(self) -> bool:
+        """Whether ``cdf`` is known to have derivatives in all parameters, as where noise makes the draw."""
+        return self._noise_kind is not None and type(self).cdf is not Distribution.cdf
+
     @property
     def has_enumerate_support(self) -> bool:
         return self._enumerable
