@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from svijax.transforms import constraints
 
 from ._distribution import Distribution
 from ._parameters import parameters
+from ._tails import log1mexp, within
 
 
 class Exponential(Distribution):
@@ -43,10 +45,23 @@ class Exponential(Distribution):
         return 1 / self.rate**2
 
     def cdf(self, value: Any) -> Any:
-        return -jnp.expm1(-self.rate * jnp.maximum(value, 0.0))
+        return -jnp.expm1(self.log_survival_function(value))
+
+    def log_cdf(self, value: Any) -> Any:
+        value = jnp.asarray(value)
+        return within(lambda x: log1mexp(-self.rate * x), value, value > 0, 1 / self.rate, -math.inf)
+
+    def survival_function(self, value: Any) -> Any:
+        return jnp.exp(self.log_survival_function(value))
+
+    def log_survival_function(self, value: Any) -> Any:
+        return -self.rate * jnp.maximum(value, 0.0)
 
     def icdf(self, q: Any) -> Any:
         return self.from_noise(jnp.asarray(q, self.dtype))
+
+    def _isf(self, q: Any) -> Any:
+        return -jnp.log(jnp.asarray(q, self.dtype)) / self.rate
 
     def entropy(self) -> Any:
         return 1 - jnp.log(self.rate)

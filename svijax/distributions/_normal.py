@@ -7,58 +7,44 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import erfinv, log_ndtr, ndtr, ndtri
+from jax.scipy.special import erfinv
 
 from svijax.transforms import constraints
 
 from ._distribution import Distribution
+from ._location_scale import SymmetricLocationScale
 from ._parameters import parameters
+from ._tails import HALF_LOG_2PI, LOG_2, log_erf, log_ndtr, ndtr, ndtri, within
 
-_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+_HALF_LOG_HALF_PI = 0.5 * math.log(0.5 * math.pi)
 
 
-class Normal(Distribution):
+class Normal(SymmetricLocationScale):
     """p(x) = exp(-((x - loc) / scale)^2 / 2) / (scale sqrt(2 pi)); loc and scale > 0 broadcast together."""
 
-    arg_constraints = parameters(loc=constraints.real, scale=constraints.positive)
-    support = constraints.real
     _noise_kind = "normal"
-    loc: jax.Array
-    scale: jax.Array
 
-    def __init__(self, loc: Any = 0.0, scale: Any = 1.0, *, validate_args: bool | None = None) -> None:
-        self._init(validate_args, loc=loc, scale=scale)
+    def _z_log_prob(self, z: Any) -> Any:
+        return -0.5 * z * z - HALF_LOG_2PI
 
-    def from_noise(self, noise: Any) -> Any:
-        return self.loc + self.scale * noise
+    def _z_from_noise(self, noise: Any) -> Any:
+        return noise
 
-    def from_noise_with_log_prob(self, noise: Any) -> tuple[Any, Any]:
-        return self.from_noise(noise), -0.5 * noise * noise - jnp.log(self.scale) - _HALF_LOG_2PI
+    def _z_cdf(self, z: Any) -> Any:
+        return ndtr(z)
 
-    def log_prob(self, value: Any) -> Any:
-        z = (value - self.loc) / self.scale
-        return -0.5 * z * z - jnp.log(self.scale) - _HALF_LOG_2PI
+    def _z_log_cdf(self, z: Any) -> Any:
+        return log_ndtr(z)
 
-    @property
-    def mean(self) -> Any:
-        return self.loc
+    def _z_icdf(self, q: Any) -> Any:
+        return ndtri(q)
 
     @property
     def variance(self) -> Any:
         return self.scale**2
 
-    def cdf(self, value: Any) -> Any:
-        return ndtr((value - self.loc) / self.scale)
-
-    def log_cdf(self, value: Any) -> Any:
-        """log P(X <= value), without underflow."""
-        return log_ndtr((value - self.loc) / self.scale)
-
-    def icdf(self, q: Any) -> Any:
-        return self.loc + self.scale * ndtri(jnp.asarray(q, self.dtype))
-
-    def entropy(self) -> Any:
-        return 0.5 + _HALF_LOG_2PI + jnp.log(self.scale)
+    def _z_entropy(self) -> Any:
+        return 0.5 + HALF_LOG_2PI
 
 
 class LogNormal(Distribution):
@@ -78,13 +64,13 @@ class LogNormal(Distribution):
 
     def from_noise_with_log_prob(self, noise: Any) -> tuple[Any, Any]:
         log_value = self.loc + self.scale * noise
-        return jnp.exp(log_value), -0.5 * noise * noise - jnp.log(self.scale) - _HALF_LOG_2PI - log_value
+        return jnp.exp(log_value), -0.5 * noise * noise - jnp.log(self.scale) - HALF_LOG_2PI - log_value
 
     def log_prob(self, value: Any) -> Any:
         inside = value > 0
         log_value = jnp.log(jnp.where(inside, value, 1.0))
         z = (log_value - self.loc) / self.scale
-        log_prob = -0.5 * z * z - jnp.log(self.scale) - _HALF_LOG_2PI - log_value
+        log_prob = -0.5 * z * z - jnp.log(self.scale) - HALF_LOG_2PI - log_value
         return jnp.where(inside, log_prob, -jnp.inf)
 
     @property
@@ -95,14 +81,31 @@ class LogNormal(Distribution):
     def variance(self) -> Any:
         return jnp.expm1(self.scale**2) * jnp.exp(2.0 * self.loc + self.scale**2)
 
+    def _of_z(self, f: Any, value: Any, sign: int, at_zero: float) -> Any:
+        value = jnp.asarray(value)
+        z = within(lambda x: sign * (jnp.log(x) - self.loc) / self.scale, value, value > 0, 1.0, 0.0)
+        return jnp.where(value > 0, f(z), at_zero)
+
     def cdf(self, value: Any) -> Any:
-        return ndtr((jnp.log(jnp.maximum(value, 0.0)) - self.loc) / self.scale)
+        return self._of_z(ndtr, value, 1, 0.0)
+
+    def log_cdf(self, value: Any) -> Any:
+        return self._of_z(log_ndtr, value, 1, -math.inf)
+
+    def survival_function(self, value: Any) -> Any:
+        return self._of_z(ndtr, value, -1, 1.0)
+
+    def log_survival_function(self, value: Any) -> Any:
+        return self._of_z(log_ndtr, value, -1, 0.0)
 
     def icdf(self, q: Any) -> Any:
-        return jnp.exp(self.loc + self.scale * ndtri(jnp.asarray(q, self.dtype)))
+        return self.from_noise(ndtri(jnp.asarray(q, self.dtype)))
+
+    def _isf(self, q: Any) -> Any:
+        return self.from_noise(-ndtri(jnp.asarray(q, self.dtype)))
 
     def entropy(self) -> Any:
-        return 0.5 + _HALF_LOG_2PI + jnp.log(self.scale) + self.loc
+        return 0.5 + HALF_LOG_2PI + jnp.log(self.scale) + self.loc
 
 
 class HalfNormal(Distribution):
@@ -117,7 +120,7 @@ class HalfNormal(Distribution):
         self._init(validate_args, scale=scale)
 
     def _log_density(self, z: Any) -> Any:
-        return -0.5 * z * z - jnp.log(self.scale) - 0.5 * math.log(0.5 * math.pi)
+        return -0.5 * z * z - jnp.log(self.scale) - _HALF_LOG_HALF_PI
 
     def from_noise(self, noise: Any) -> Any:
         return self.scale * jnp.abs(noise)
@@ -136,11 +139,27 @@ class HalfNormal(Distribution):
     def variance(self) -> Any:
         return (1.0 - 2.0 / math.pi) * self.scale**2
 
+    def _of_z(self, f: Any, value: Any, at_zero: float) -> Any:
+        z = jnp.asarray(value) / self.scale
+        return within(f, z, z > 0, 1.0, at_zero)
+
     def cdf(self, value: Any) -> Any:
-        return jnp.maximum(jax.lax.erf(jnp.asarray(value / (math.sqrt(2.0) * self.scale))), 0.0)
+        return jax.lax.erf(jnp.maximum(jnp.asarray(value) / (math.sqrt(2.0) * self.scale), 0.0))
+
+    def log_cdf(self, value: Any) -> Any:
+        return self._of_z(lambda z: log_erf(math.sqrt(0.5) * z), value, -math.inf)
+
+    def survival_function(self, value: Any) -> Any:
+        return 2.0 * ndtr(-jnp.maximum(jnp.asarray(value) / self.scale, 0.0))
+
+    def log_survival_function(self, value: Any) -> Any:
+        return self._of_z(lambda z: LOG_2 + log_ndtr(-z), value, 0.0)
 
     def icdf(self, q: Any) -> Any:
         return math.sqrt(2.0) * self.scale * erfinv(jnp.asarray(q, self.dtype))
 
+    def _isf(self, q: Any) -> Any:
+        return -self.scale * ndtri(0.5 * jnp.asarray(q, self.dtype))
+
     def entropy(self) -> Any:
-        return 0.5 + 0.5 * math.log(0.5 * math.pi) + jnp.log(self.scale)
+        return 0.5 + _HALF_LOG_HALF_PI + jnp.log(self.scale)

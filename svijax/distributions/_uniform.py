@@ -14,6 +14,7 @@ from svijax.transforms import Constraint, constraints
 
 from ._distribution import Distribution
 from ._parameters import parameters
+from ._tails import within
 
 
 class Uniform(Distribution):
@@ -54,10 +55,24 @@ class Uniform(Distribution):
         return (self.high - self.low) ** 2 / 12.0
 
     def cdf(self, value: Any) -> Any:
-        return jnp.clip((value - self.low) / (self.high - self.low), 0.0, 1.0)
+        return jnp.clip((jnp.asarray(value) - self.low) / (self.high - self.low), 0.0, 1.0)
+
+    def log_cdf(self, value: Any) -> Any:
+        share = self.cdf(value)
+        return within(jnp.log, share, share > 0, 1.0, -jnp.inf)
+
+    def survival_function(self, value: Any) -> Any:
+        return jnp.clip((self.high - jnp.asarray(value)) / (self.high - self.low), 0.0, 1.0)
+
+    def log_survival_function(self, value: Any) -> Any:
+        share = self.survival_function(value)
+        return within(jnp.log, share, share > 0, 1.0, -jnp.inf)
 
     def icdf(self, q: Any) -> Any:
         return self.from_noise(jnp.asarray(q, self.dtype))
+
+    def _isf(self, q: Any) -> Any:
+        return self.high - (self.high - self.low) * jnp.asarray(q, self.dtype)
 
     def entropy(self) -> Any:
         return jnp.log(self.high - self.low)
