@@ -100,11 +100,9 @@ class Bartlett(Distribution):
         """log |det d value / dA|, of the logarithms of A_ii."""
         order, log_scale = self._order(), jnp.log(diagonal_of(self.scale_tril))
         log_factor = log_scale + self._sign * log_root
-        if self._sign > 0:
-            terms = order * log_scale
-        else:
-            # dL = -L dA A^-1
-            terms = order * log_factor - order[::-1] * log_root
+        # Of an inverse, dL = -L dA A^-1.
+        inverse = order * log_factor - order[::-1] * log_root
+        terms = order * log_scale if self._sign > 0 else inverse
         if self._of_matrix:
             terms = terms + order[::-1] * log_factor + _LOG_2
         return jnp.sum(terms, axis=-1)
