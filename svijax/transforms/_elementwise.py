@@ -17,12 +17,22 @@ from svijax.base import (
     open_unit,
     softplus,
     softplus_inverse,
+    sum_rightmost,
 )
 
 from . import constraints
 from ._constraint import Constraint
 from ._ranges import Range
+from ._structured import OrderedVector
 from ._transform import Transform
+
+# There is no constraint for (lower, upper]: it is taken with its lower end.
+_BETWEEN = {
+    (True, True): constraints.interval,
+    (False, True): constraints.interval,
+    (True, False): constraints.half_open_interval,
+    (False, False): constraints.open_interval,
+}
 
 
 class AffineTransform(Transform):
@@ -65,8 +75,7 @@ class AffineTransform(Transform):
             return kind(moved(lower))
         if lower is None:
             return (constraints.less_than_eq if closed[1] else constraints.less_than)(moved(upper))
-        between = constraints.interval if any(closed) else constraints.open_interval
-        return between(moved(lower), moved(upper))
+        return _BETWEEN[closed](moved(lower), moved(upper))
 
     @property
     def sign(self) -> Any:
@@ -92,11 +101,36 @@ class AffineTransform(Transform):
 
 
 class ExpTransform(Transform):
-    """y = exp(x), log |dy/dx| = x."""
+    """y = exp(x), log |dy/dx| = x; ``domain`` says what x may be: a range, or ordered vectors."""
+
+    _fields = ("_domain",)
+
+    def __init__(self, domain: Constraint = constraints.real) -> None:
+        self._assign(_domain=domain)
+
+    @property
+    def domain(self) -> Constraint:
+        domain: Constraint = self.__dict__["_domain"]
+        return domain
 
     @property
     def codomain(self) -> Constraint:
-        return constraints.positive
+        domain = self.domain
+        if isinstance(domain, OrderedVector):
+            return constraints.positive_ordered_vector
+        if not isinstance(domain, Range):
+            return constraints.dependent(event_dim=domain.event_dim)
+        if domain.upper is None:
+            if domain.lower is None:
+                return constraints.positive
+            kind = constraints.greater_than_eq if domain.closed[0] else constraints.greater_than
+            return kind(self._of_bound(domain.lower))
+        lower = 0.0 if domain.lower is None else self._of_bound(domain.lower)
+        closed = (domain.lower is not None and domain.closed[0], domain.closed[1])
+        return _BETWEEN[closed](lower, self._of_bound(domain.upper))
+
+    def _of_bound(self, bound: Any) -> Any:
+        return array_module(bound).exp(bound)
 
     @property
     def sign(self) -> Any:
@@ -109,7 +143,10 @@ class ExpTransform(Transform):
         return jnp.log(y)
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
-        return x
+        return sum_rightmost(x, self.domain.event_dim)
+
+    def __repr__(self) -> str:
+        return f"ExpTransform({'' if self.domain == constraints.real else f'domain={self.domain!r}'})"
 
 
 class SigmoidTransform(Transform):

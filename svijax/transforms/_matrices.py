@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ShapeError, log_sigmoid, message, softplus, softplus_inverse
+from svijax.base import ShapeError, broadcast, log_sigmoid, message, softplus, softplus_inverse
 
 from . import constraints
 from ._constraint import Constraint
@@ -25,7 +25,7 @@ class _TriangularTransform(Transform):
 
     def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         need_axes(self, shape, 1)
-        n = _side(shape[-1])
+        n = side_of(shape[-1])
         return (*shape[:-1], n, n)
 
     def inverse_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
@@ -34,7 +34,8 @@ class _TriangularTransform(Transform):
         return (*shape[:-2], n * (n + 1) // 2)
 
 
-def _side(size: int) -> int:
+def side_of(size: int) -> int:
+    """The number of rows of a triangle with this many entries."""
     n = (math.isqrt(8 * size + 1) - 1) // 2
     if n * (n + 1) // 2 != size:
         raise ShapeError(
@@ -43,12 +44,25 @@ def _side(size: int) -> int:
     return n
 
 
-def _split(x: Any) -> tuple[Any, Any]:
-    """The strict lower triangle of zeros and x, as a matrix, and the numbers for the diagonal."""
-    n = _side(np.shape(x)[-1])
+def strict_lower(x: Any, n: int) -> Any:
+    """The n x n matrix whose strict lower triangle holds the first entries of x by rows; 0 elsewhere."""
     rows, columns = np.tril_indices(n, -1)
-    strict = jnp.zeros((*np.shape(x)[:-1], n, n), x.dtype).at[..., rows, columns].set(x[..., : len(rows)])
-    return strict, x[..., len(rows) :]
+    zeros = jnp.zeros((*np.shape(x)[:-1], n, n), x.dtype)
+    return zeros.at[..., rows, columns].set(x[..., : len(rows)])
+
+
+def diagonal_of(matrix: Any) -> Any:
+    return jnp.diagonal(matrix, axis1=-2, axis2=-1)
+
+
+def _split(x: Any) -> tuple[Any, Any]:
+    """The strict lower triangle of x, as a matrix, and the numbers for the diagonal."""
+    return strict_lower(x, side_of(np.shape(x)[-1])), _diagonal_part(x)
+
+
+def _diagonal_part(x: Any) -> Any:
+    n = side_of(np.shape(x)[-1])
+    return x[..., n * (n - 1) // 2 :]
 
 
 def _join(matrix: Any, diagonal: Any) -> Any:
@@ -56,12 +70,69 @@ def _join(matrix: Any, diagonal: Any) -> Any:
     return jnp.concatenate([matrix[..., rows, columns], diagonal], axis=-1)
 
 
-def _diagonal(matrix: Any) -> Any:
-    return jnp.diagonal(matrix, axis1=-2, axis2=-1)
-
-
 def _with_diagonal(strict: Any, diagonal: Any) -> Any:
     return jnp.where(np.eye(np.shape(strict)[-1], dtype=bool), diagonal[..., None], strict)
+
+
+class LowerTriangularTransform(_TriangularTransform):
+    """L with the strict triangle of x and its diagonal."""
+
+    @property
+    def codomain(self) -> Constraint:
+        return constraints.lower_triangular
+
+    def __call__(self, x: Any) -> Any:
+        return _with_diagonal(*_split(x))
+
+    def _inverse(self, y: Any) -> Any:
+        return _join(y, diagonal_of(y))
+
+    def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        return broadcast(np.zeros((), x.dtype), np.shape(x)[:-1])
+
+
+class SymmetricTransform(LowerTriangularTransform):
+    """Symmetric matrices with the strict triangle of x and its diagonal; the lower triangle counts."""
+
+    @property
+    def codomain(self) -> Constraint:
+        return constraints.symmetric
+
+    def __call__(self, x: Any) -> Any:
+        strict, diagonal = _split(x)
+        return _with_diagonal(strict + jnp.swapaxes(strict, -2, -1), diagonal)
+
+
+class UnitLowerCholeskyTransform(Transform):
+    """L with the strict triangle of x, by rows, and ones on the diagonal."""
+
+    @property
+    def domain(self) -> Constraint:
+        return constraints.real_vector
+
+    @property
+    def codomain(self) -> Constraint:
+        return constraints.unit_lower_cholesky
+
+    def __call__(self, x: Any) -> Any:
+        n = self.forward_shape(np.shape(x))[-1]
+        return strict_lower(x, n) + np.eye(n, dtype=x.dtype)
+
+    def _inverse(self, y: Any) -> Any:
+        return y[..., *np.tril_indices(np.shape(y)[-1], -1)]
+
+    def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        return broadcast(np.zeros((), x.dtype), np.shape(x)[:-1])
+
+    def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        need_axes(self, shape, 1)
+        n = side_of(shape[-1]) + 1
+        return (*shape[:-1], n, n)
+
+    def inverse_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        need_axes(self, shape, 2)
+        n = shape[-1]
+        return (*shape[:-2], n * (n - 1) // 2)
 
 
 class LowerCholeskyTransform(_TriangularTransform):
@@ -76,10 +147,10 @@ class LowerCholeskyTransform(_TriangularTransform):
         return _with_diagonal(strict, jnp.exp(diagonal))
 
     def _inverse(self, y: Any) -> Any:
-        return _join(y, jnp.log(_diagonal(y)))
+        return _join(y, jnp.log(diagonal_of(y)))
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
-        return jnp.sum(_split(x)[1], axis=-1)
+        return jnp.sum(_diagonal_part(x), axis=-1)
 
 
 class SoftplusLowerCholeskyTransform(_TriangularTransform):
@@ -94,10 +165,10 @@ class SoftplusLowerCholeskyTransform(_TriangularTransform):
         return _with_diagonal(strict, softplus(diagonal))
 
     def _inverse(self, y: Any) -> Any:
-        return _join(y, softplus_inverse(_diagonal(y)))
+        return _join(y, softplus_inverse(diagonal_of(y)))
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
-        return jnp.sum(log_sigmoid(_split(x)[1]), axis=-1)
+        return jnp.sum(log_sigmoid(_diagonal_part(x)), axis=-1)
 
 
 class ScaledUnitLowerCholeskyTransform(_TriangularTransform):
@@ -113,12 +184,12 @@ class ScaledUnitLowerCholeskyTransform(_TriangularTransform):
         return _with_diagonal(strict * scale[..., None], scale)
 
     def _inverse(self, y: Any) -> Any:
-        scale = _diagonal(y)
+        scale = diagonal_of(y)
         return _join(y / scale[..., None], softplus_inverse(scale))
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
         # Row i has i entries below the diagonal, each scaled by s_i.
-        diagonal = _split(x)[1]
+        diagonal = _diagonal_part(x)
         below = np.arange(np.shape(diagonal)[-1], dtype=x.dtype)
         return jnp.sum(below * jnp.log(softplus(diagonal)) + log_sigmoid(diagonal), axis=-1)
 
@@ -146,4 +217,26 @@ class CholeskyTransform(Transform):
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
         n = np.shape(y)[-1]
         order = np.arange(n, 0, -1, dtype=y.dtype)
-        return -n * math.log(2.0) - jnp.sum(order * jnp.log(_diagonal(y)), axis=-1)
+        return -n * math.log(2.0) - jnp.sum(order * jnp.log(diagonal_of(y)), axis=-1)
+
+
+class PositiveDefiniteTransform(_TriangularTransform):
+    """X = L L^T with L of ``LowerCholeskyTransform``, in one step; the lower triangle of X counts.
+
+    log |det| = n log 2 + sum_i (n - i + 1) d_i, i from 0: no logarithm of what was an exponential.
+    """
+
+    @property
+    def codomain(self) -> Constraint:
+        return constraints.positive_definite
+
+    def __call__(self, x: Any) -> Any:
+        return CholeskyTransform()._inverse(LowerCholeskyTransform()(x))
+
+    def _inverse(self, y: Any) -> Any:
+        return LowerCholeskyTransform()._inverse(jnp.linalg.cholesky(y))
+
+    def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        n = side_of(np.shape(x)[-1])
+        order = np.arange(n + 1, 1, -1, dtype=x.dtype)
+        return n * math.log(2.0) + jnp.sum(order * _diagonal_part(x), axis=-1)

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ShapeError, broadcast, message
+from svijax.base import ArgumentError, ShapeError, broadcast, message
 
 from . import constraints
 from ._constraint import Constraint, independent
@@ -93,3 +94,42 @@ class PermuteTransform(Transform):
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
         return broadcast(np.zeros((), x.dtype), np.shape(x)[:-1])
+
+
+class UnpackTransform(Transform):
+    """A vector unpacked into a pytree of arrays by ``unpack_fn``; ``pack_fn`` undoes it."""
+
+    _static = ("unpack_fn", "pack_fn")
+    unpack_fn: Any
+    pack_fn: Any
+
+    def __init__(self, unpack_fn: Any, pack_fn: Any = None) -> None:
+        self._assign(unpack_fn=unpack_fn, pack_fn=pack_fn)
+
+    @property
+    def domain(self) -> Constraint:
+        return constraints.real_vector
+
+    @property
+    def codomain(self) -> Constraint:
+        return constraints.dependent
+
+    def __call__(self, x: Any) -> Any:
+        unpack = self.unpack_fn
+        for _ in range(np.ndim(x) - 1):
+            unpack = jax.vmap(unpack)
+        return unpack(x)
+
+    def _inverse(self, y: Any) -> Any:
+        if self.pack_fn is None:
+            raise ArgumentError(message("UnpackTransform was made without pack_fn, so it has no inverse."))
+        return self.pack_fn(y)
+
+    def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        return broadcast(np.zeros((), x.dtype), np.shape(x)[:-1])
+
+    def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        raise ArgumentError(message("UnpackTransform leads to a pytree, which has no one shape."))
+
+    def inverse_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        raise ArgumentError(message("UnpackTransform starts from a vector whose length pack_fn only knows."))
