@@ -41,6 +41,7 @@ from ._folded import FoldedDistribution as FoldedDistribution
 from ._gamma import Gamma as Gamma
 from ._gamma_gaussian_hmm import GammaGaussianHMM as GammaGaussianHMM
 from ._gaussian_hmm import GaussianHMM as GaussianHMM
+from ._generalized_pareto import GeneralizedPareto as GeneralizedPareto
 from ._geometric import Geometric as Geometric
 from ._geometric import GeometricLogits as GeometricLogits
 from ._geometric import GeometricProbs as GeometricProbs
@@ -87,7 +88,6 @@ from ._one_hot_categorical import OneHotCategoricalLogits as OneHotCategoricalLo
 from ._one_hot_categorical import OneHotCategoricalProbs as OneHotCategoricalProbs
 from ._one_hot_categorical import OneHotCategoricalStraightThrough as OneHotCategoricalStraightThrough
 from ._ordered_logistic import OrderedLogistic as OrderedLogistic
-from ._pareto import GeneralizedPareto as GeneralizedPareto
 from ._pareto import LowerTruncatedPowerLaw as LowerTruncatedPowerLaw
 from ._pareto import Pareto as Pareto
 from ._poisson import Poisson as Poisson

@@ -182,15 +182,14 @@ class SoftAsymmetricLaplace(LocationScale):
 
     def _log_below(self, z: Any, left: Any, right: Any) -> Any:
         """log P(Z <= z) in the lower tail: Phi(z / s) + (left side_left - right side_right) / (left + right)."""
-        log_normal = log_ndtr(z / self.softness)
-        total = left + right
-        taken = right / total * jnp.exp(self._log_side(-z, right) - log_normal)
+        y, total = z / self.softness, left + right
+        # The ratio of side_right to Phi(y), in which the squares that overflow cancel by hand.
+        ratio = jnp.exp(log_mills(self.softness / right - y) - log_mills(-y))
         log_left = jnp.log(left / total) + self._log_side(z, left)
-        return jnp.logaddexp(log_left, log_normal + jnp.log1p(-taken))
+        return jnp.logaddexp(log_left, log_ndtr(y) + jnp.log1p(-right / total * ratio))
 
     def _log_nearer_tail(self, z: Any) -> Any:
-        low = z < 0
-        a = self.asymmetry
+        low, a = z < 0, self.asymmetry
         left, right = jnp.where(low, a, 1 / a), jnp.where(low, 1 / a, a)
         return self._log_below(jnp.where(low, z, -z), left, right)
 

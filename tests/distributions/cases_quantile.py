@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from distribution_case import DistCase, Reference
+from distribution_case import DistCase, Reference, reference_of
 from scipy import integrate, optimize, special, stats
 
 import svijax.distributions as dist
@@ -21,12 +23,12 @@ def _by_quadrature(
     def integral(f: Callable[[float], float], to: float = high) -> float:
         ends = [point for point in points if point < to] + [to]
         return sum(
-            integrate.quad(f, a, b, epsabs=1e-15, epsrel=1e-13, limit=400)[0] for a, b in zip(ends, ends[1:])
+            integrate.quad(f, a, b, epsabs=1e-15, epsrel=1e-13, limit=400)[0] for a, b in pairwise(ends)
         )
 
     mass = integral(density)
 
-    def mean_of(f: Callable[[float], float]) -> float:
+    def meanreference_of(f: Callable[[float], float]) -> float:
         return integral(lambda x: f(x) * density(x)) / mass
 
     def cdf(x: Any) -> Any:
@@ -43,18 +45,20 @@ def _by_quadrature(
     def log_prob(x: Any) -> Any:
         return np.vectorize(lambda x: np.log(density(x)), otypes=[float])(x) - np.log(mass)
 
-    mean = mean_of(lambda x: x)
-    variance = mean_of(lambda x: (x - mean) ** 2)
-    entropy = np.log(mass) - mean_of(lambda x: np.log(density(x)) if density(x) > 0 else 0.0)
-    return Reference(**{
-        "log_prob": log_prob,
-        "cdf": cdf,
-        "icdf": icdf,
-        "mean": mean,
-        "variance": variance,
-        "entropy": entropy,
-        **more,
-    })
+    mean = meanreference_of(lambda x: x)
+    variance = meanreference_of(lambda x: (x - mean) ** 2)
+    entropy = np.log(mass) - meanreference_of(lambda x: np.log(density(x)) if density(x) > 0 else 0.0)
+    return Reference(
+        **{
+            "log_prob": log_prob,
+            "cdf": cdf,
+            "icdf": icdf,
+            "mean": mean,
+            "variance": variance,
+            "entropy": entropy,
+            **more,
+        }
+    )
 
 
 def _kumaraswamy(concentration1: float, concentration0: float) -> Reference:
@@ -82,7 +86,7 @@ def _power_law(alpha: float, low: float, high: float) -> Reference:
     k = alpha + 1
     # In double precision the closed forms of the inverse are exact enough, away from alpha = -1.
     if abs(k) < 1e-12:
-        return _of(stats.loguniform(low, high))
+        return reference_of(stats.loguniform(low, high))
 
     def cdf(x: Any) -> Any:
         x = np.clip(x, low, high)
@@ -97,10 +101,10 @@ def _power_law(alpha: float, low: float, high: float) -> Reference:
     )
 
 
-def _of(frozen: Any) -> Reference:
-    from distribution_case import reference_of
-
-    return reference_of(frozen)
+def _generalized_pareto(loc: float, scale: float, concentration: float) -> Reference:
+    truth = reference_of(stats.genpareto(concentration, loc, scale))
+    # SciPy's form says NaN where the variance is infinite.
+    return truth if concentration < 1 else replace(truth, variance=np.inf)
 
 
 def _continuous_bernoulli(t: float) -> Reference:
@@ -117,7 +121,7 @@ def _continuous_bernoulli(t: float) -> Reference:
         )
     law = stats.truncexpon(b=abs(t), scale=1 / abs(t))
     if t < 0:
-        return _of(law)
+        return reference_of(law)
     return Reference(
         lambda x: law.logpdf(1 - np.asarray(x)),
         lambda x: law.sf(1 - np.asarray(x)),
@@ -197,9 +201,9 @@ def _folded_logistic(loc: float, scale: float) -> Reference:
 
     def icdf(q: Any) -> Any:
         top = loc + 60 * scale
-        return np.vectorize(
-            lambda q: optimize.brentq(lambda x: cdf(x) - q, 0, top, xtol=1e-15, rtol=1e-14)
-        )(q)
+        return np.vectorize(lambda q: optimize.brentq(lambda x: cdf(x) - q, 0, top, xtol=1e-15, rtol=1e-14))(
+            q
+        )
 
     return Reference(
         lambda x: np.logaddexp(law.logpdf(x), law.logpdf(-np.asarray(x))),
@@ -220,6 +224,7 @@ def _location_scale(family: Any, truth: Any, **more: Any) -> DistCase:
     return DistCase(family, {"loc": 1.0, "scale": 2.0}, truth, "scale", edges=(1.0, -60.0, 60.0), **more)
 
 
+_OFF_THE_KINK = np.array([1e-3, 0.02, 0.2, 0.4, 0.8, 0.98, 0.999])
 _BURR = {"concentration": 0.7, "sharpness": 3.5, "scale": 2.0}
 _ASYMMETRIC = {"loc": 1.0, "scale": 2.0, "asymmetry": 1.6}
 
@@ -252,7 +257,9 @@ CASES = {
     "exponential": DistCase(
         dist.Exponential, {"rate": 2.5}, lambda rate: stats.expon(scale=1 / rate), "rate", edges=(0.0, 1e30)
     ),
-    "laplace": _location_scale(dist.Laplace, stats.laplace),
+    "laplace": _location_scale(
+        dist.Laplace, stats.laplace, values=stats.laplace(1.0, 2.0).ppf(_OFF_THE_KINK)
+    ),
     "logistic": _location_scale(dist.Logistic, stats.logistic),
     "soft_laplace": _location_scale(dist.SoftLaplace, stats.hypsecant),
     "gumbel": _location_scale(dist.Gumbel, stats.gumbel_r),
@@ -270,6 +277,7 @@ CASES = {
             np.sqrt(quantile / (1 - quantile)), loc, scale / np.sqrt(quantile * (1 - quantile))
         ),
         "quantile",
+        values=[-12.0, -3.0, 0.5, 1.5, 4.0, 20.0, 40.0],
         edges=(1.0, -1e30, 1e30),
     ),
     "soft_asymmetric_laplace": DistCase(
@@ -328,7 +336,12 @@ CASES = {
     "dagum_heavy": DistCase(
         dist.Dagum,
         {"concentration": 2.0, "sharpness": 0.8, "scale": 2.0},
-        lambda concentration, sharpness, scale: stats.burr(sharpness, concentration, scale=scale),
+        # SciPy's form says NaN where the moments are infinite.
+        lambda concentration, sharpness, scale: replace(
+            reference_of(stats.burr(sharpness, concentration, scale=scale)),
+            mean=np.inf,
+            variance=np.inf,
+        ),
         "sharpness",
         edges=(1e-6, 1e30),
     ),
@@ -389,7 +402,11 @@ CASES = {
         edges=(2.0, 1e30),
     ),
     "log_uniform": DistCase(
-        dist.LogUniform, {"low": 0.5, "high": 20.0}, lambda low, high: stats.loguniform(low, high), "high", edges=(0.5, 20.0)
+        dist.LogUniform,
+        {"low": 0.5, "high": 20.0},
+        lambda low, high: stats.loguniform(low, high),
+        "high",
+        edges=(0.5, 20.0),
     ),
     **{
         f"doubly_truncated_power_law_{name}": DistCase(
@@ -411,16 +428,20 @@ CASES = {
         f"generalized_pareto_{name}": DistCase(
             dist.GeneralizedPareto,
             {"loc": 1.0, "scale": 2.0, "concentration": c},
-            lambda loc, scale, concentration: stats.genpareto(concentration, loc, scale),
+            _generalized_pareto,
             "scale",
-            edges=(1.0, 4.0),
+            values=_generalized_pareto(1.0, 2.0, c).icdf(np.array([1e-3, 0.02, 0.2, 0.5, 0.8, top])),
+            edges=(1.0, far),
         )
-        for name, c in (
-            ("exponential", 0.0),
-            ("heavy", 0.4),
-            ("heaviest", 1.5),
-            ("bounded", -0.3),
-            ("rising", -1.4),
+        # Near an end where the density is infinite, neither float32 nor differences can follow it.
+        for name, c, top, far in (
+            ("exponential", 0.0, 0.999, 100.0),
+            ("nearly_exponential", 1e-4, 0.999, 100.0),
+            ("heavy", 0.4, 0.999, 1e30),
+            ("heaviest", 1.5, 0.999, 1e30),
+            ("bounded", -0.3, 0.999, 7.6),
+            ("uniform", -1.0, 0.9, 3.0),
+            ("rising", -1.4, 0.9, 2.4),
         )
     },
     **{
