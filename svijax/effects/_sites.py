@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from svijax.base import MissingKeyError, ModelError, ShapeError, message
+from svijax.transforms import Constraint, Record
 
 Key = jax.Array
 LazyKey = Callable[[], Key]
@@ -333,20 +334,42 @@ def _rows_hint(site: Sample, got: tuple[int, ...], kind: str) -> list[str]:
     return []
 
 
+# Libraries whose distributions look like ours and mean other things: their supports, shapes or arguments.
+_FOREIGN = ("numpyro", "tensorflow_probability", "distrax", "distreqx")
+
+
 def check_distribution(name: str, fn: Any, where: str) -> None:
-    """Raise unless ``fn`` has the small protocol of a distribution."""
+    """Raise unless ``fn`` has the small protocol of a distribution, with one of our constraints as support."""
     missing = [
         a for a in ("sample", "log_prob", "support", "batch_shape", "event_shape") if not hasattr(fn, a)
     ]
-    if missing or isinstance(fn, type):
+    strange = bool(missing) or isinstance(fn, type)
+    if not strange and (isinstance(fn, Record) or isinstance(fn.support, Constraint)):
+        return
+    kind = type(fn)
+    packages = [base.__module__.partition(".")[0] for base in kind.__mro__]
+    library = next((package for package in packages if package in _FOREIGN), None)
+    got = f"{kind.__module__}.{kind.__qualname__}"
+    if library is not None:
         raise ModelError(
             message(
-                f"{where} site {name!r}: the second argument of sample is no distribution.",
-                expected="an object with sample, log_prob, support, batch_shape, event_shape",
-                got=f"{type(fn).__module__}.{type(fn).__qualname__}, which lacks {', '.join(missing) or 'an instance'}",
-                fix="use svijax.distributions; wrap one of another library with svijax.interop.wrap(d).",
+                f"{where} site {name!r}: {kind.__name__} is a distribution of {library}.",
+                expected="a distribution of svijax",
+                got=got,
+                fix="wrap it: svijax.interop.wrap(d), after `import svijax.interop`.",
             )
         )
+    lacks = ", ".join(missing) or (
+        "an instance" if isinstance(fn, type) else "a support that is a constraint of svijax"
+    )
+    raise ModelError(
+        message(
+            f"{where} site {name!r}: the second argument of sample is no distribution.",
+            expected="an object with sample, log_prob, support, batch_shape, event_shape",
+            got=f"{got}, which lacks {lacks}",
+            fix="use svijax.distributions; wrap one of another library with svijax.interop.wrap(d).",
+        )
+    )
 
 
 def draw_subset(key: Key, size: int, count: int) -> jax.Array:
