@@ -22,6 +22,12 @@ from ._errors import SvijaxError as SvijaxError
 from ._errors import UnknownNameError as UnknownNameError
 from ._errors import check_names as check_names
 from ._errors import message as message
+from ._incomplete import betainc as betainc
+from ._incomplete import gammainc as gammainc
+from ._incomplete import gammaincc as gammaincc
+from ._incomplete import log_betainc as log_betainc
+from ._incomplete import log_gammainc as log_gammainc
+from ._incomplete import log_gammaincc as log_gammaincc
 from ._keys import as_key as as_key
 from ._keys import is_threefry as is_threefry
 from ._keys import name_hash as name_hash
@@ -60,6 +66,10 @@ from ._packing import FreeParams as FreeParams
 from ._packing import Layout as Layout
 from ._packing import pack as pack
 from ._packing import plan as plan
+from ._quantiles import betaincinv as betaincinv
+from ._quantiles import betaincinv_pair as betaincinv_pair
+from ._quantiles import gammainccinv as gammainccinv
+from ._quantiles import gammaincinv as gammaincinv
 from ._saddle import deviance as deviance
 from ._saddle import factorial_excess as factorial_excess
 from ._saddle import log_beta as log_beta
@@ -68,3 +78,5 @@ from ._saddle import product_deviance as product_deviance
 from ._saddle import stirling_error as stirling_error
 from ._table import clear_caches as clear_caches
 from ._table import compiled as compiled
+from ._tails import log_beta_weight as log_beta_weight
+from ._tails import log_gamma_weight as log_gamma_weight

@@ -52,12 +52,12 @@ def product_deviance(k: Any, a: Any, b: Any, b_error: Any = None) -> jax.Array:
 
 @jax.custom_jvp
 def _deviance(k: jax.Array, mu: jax.Array) -> jax.Array:
-    return _value_gap_log(k, mu, mu * _lift(mu) * _lift(mu))[0]
+    return _value_gap_log(k, mu, mu * lift(mu) * lift(mu))[0]
 
 
 def _deviance_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
     k, mu = primals
-    value, gap, log_ratio = _value_gap_log(k, mu, mu * _lift(mu) * _lift(mu))
+    value, gap, log_ratio = _value_gap_log(k, mu, mu * lift(mu) * lift(mu))
     slopes = log_ratio, jnp.where(k == 0, 1.0, -gap / jnp.where(k == 0, 1.0, mu))
     return value, _weighted(value, slopes, tangents)
 
@@ -87,7 +87,7 @@ def _weighted(value: jax.Array, slopes: Any, tangents: Any) -> Any:
     return total
 
 
-def _lift(x: jax.Array) -> float:
+def lift(x: jax.Array) -> float:
     """A power of two whose square undoes the underflow of a product."""
     return float(2.0 ** (-jnp.finfo(x.dtype).minexp // 2))
 
@@ -95,11 +95,11 @@ def _lift(x: jax.Array) -> float:
 def _product_value_gap_log(k: jax.Array, a: jax.Array, b: jax.Array, lost: jax.Array) -> Any:
     mu = a * b
     if mu.dtype == jnp.float32:
-        lost = jnp.where(mu < 1e35, lost + _product_error(a, b, mu), 0.0)
-    return _value_gap_log(k, mu, (a * _lift(a)) * (b * _lift(b)), lost)
+        lost = jnp.where(mu < 1e35, lost + product_error(a, b, mu), 0.0)
+    return _value_gap_log(k, mu, (a * lift(a)) * (b * lift(b)), lost)
 
 
-def _product_error(a: jax.Array, b: jax.Array, product: jax.Array) -> jax.Array:
+def product_error(a: jax.Array, b: jax.Array, product: jax.Array) -> jax.Array:
     """a b - fl(a b) of single precision, from halves of the digits, whose products are exact (Dekker 1971)."""
     a_high, b_high = _first_half(a), _first_half(b)
     a_low, b_low = a - a_high, b - b_high
@@ -113,13 +113,20 @@ def _first_half(x: jax.Array) -> jax.Array:
 
 
 def _value_gap_log(k: jax.Array, mu: jax.Array, lifted: jax.Array, lost: Any = 0.0) -> Any:
-    """The deviance of mu + lost, k - mu - lost, and log(k / mu).
+    """The deviance of mu + lost, k - mu - lost, and log(k / mu)."""
+    gap = (k - mu) - lost
+    value, log_ratio = deviance_by_gap(k, mu, gap, lifted)
+    return value, gap, log_ratio
+
+
+def deviance_by_gap(k: jax.Array, mu: jax.Array, gap: jax.Array, lifted: jax.Array) -> Any:
+    """The deviance and log(k / mu), from gap = k - mu to more digits than the difference has.
 
     Near 1 the ratio is (1 + v) / (1 - v), and its log 2 v + 2 v^3 / 3 + …. ``lifted`` is mu times the square of
     the lift; far from 1, k / mu is kept by it from overflow, and from 0 where k log(k / mu) is 0.
     """
     info = jnp.finfo(k.dtype)
-    gap, total = (k - mu) - lost, k + mu
+    total = k + mu
     v = gap / jnp.where(total > 0, total, 1.0)
     near = jnp.abs(v) < 0.1
     w = jnp.where(near, v, 0.0)
@@ -129,12 +136,12 @@ def _value_gap_log(k: jax.Array, mu: jax.Array, lifted: jax.Array, lost: Any = 0
     for j in range(2 * terms - 1, 2, -2):
         series = 2.0 / j + square * series
     cubic = w * square * series
-    lift = _lift(k)
-    low = mu < 1.0 / lift
+    up = lift(k)
+    low = mu < 1.0 / up
     ratio = k / jnp.where(near, 1.0, jnp.where(low, lifted, mu))
-    far = jnp.log(jnp.maximum(ratio, float(info.tiny))) + jnp.where(low, 2.0 * math.log(lift), 0.0)
+    far = jnp.log(jnp.maximum(ratio, float(info.tiny))) + jnp.where(low, 2.0 * math.log(up), 0.0)
     value = jnp.where(near, gap * w + k * cubic, k * far - gap)
-    return value, gap, jnp.where(near, 2.0 * w + cubic, far)
+    return value, jnp.where(near, 2.0 * w + cubic, far)
 
 
 def _series(y: jax.Array, terms: int) -> jax.Array:

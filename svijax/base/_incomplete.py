@@ -1,0 +1,139 @@
+"""Incomplete gamma and beta functions with derivatives in all arguments, and their logarithms far out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._numerics import float_dtype
+from ._tails import beta_tail, gamma_tail
+
+
+def gammainc(a: Any, x: Any) -> jax.Array:
+    """P(a, x), the distribution function of Gamma(a, 1) at x; a > 0."""
+    return _one(*_gamma_logs(a, x), wanted=True)
+
+
+def gammaincc(a: Any, x: Any) -> jax.Array:
+    """Q(a, x) = 1 - P(a, x), without cancellation."""
+    return _one(*_gamma_logs(a, x), wanted=False)
+
+
+def log_gammainc(a: Any, x: Any) -> jax.Array:
+    """log P(a, x), without underflow."""
+    return _log_one(*_gamma_logs(a, x), wanted=True)
+
+
+def log_gammaincc(a: Any, x: Any) -> jax.Array:
+    """log Q(a, x), without underflow."""
+    return _log_one(*_gamma_logs(a, x), wanted=False)
+
+
+def betainc(a: Any, b: Any, x: Any, rest: Any = None) -> jax.Array:
+    """I_x(a, b), the distribution function of Beta(a, b) at x; a, b > 0. ``rest`` is 1 - x, if it is known better.
+
+    1 - I_x(a, b) without cancellation is I_{1-x}(b, a): ``betainc(b, a, 1 - x, x)``.
+    """
+    return _one(*_beta_logs(a, b, x, rest), wanted=True)
+
+
+def log_betainc(a: Any, b: Any, x: Any, rest: Any = None) -> jax.Array:
+    """log I_x(a, b), without underflow."""
+    return _log_one(*_beta_logs(a, b, x, rest), wanted=True)
+
+
+def _one(log_tail: Any, lower: Any, inside: Any, above: Any, *, wanted: bool) -> jax.Array:
+    same = lower if wanted else ~lower
+    tail = jnp.exp(log_tail)
+    # The derivative of expm1 is written 1 + expm1, which rounds to 0 far out.
+    rest = jnp.where(log_tail < -0.7, 1.0 - tail, -jnp.expm1(jnp.maximum(log_tail, -0.7)))
+    value = jnp.where(same, tail, rest)
+    return jnp.where(inside, value, above.astype(value.dtype) if wanted else (~above).astype(value.dtype))
+
+
+def _log_one(log_tail: Any, lower: Any, inside: Any, above: Any, *, wanted: bool) -> jax.Array:
+    same = lower if wanted else ~lower
+    # A tail that is 1 to rounding has the log of the other one's smallest complement.
+    other = jnp.log(
+        -jnp.expm1(jnp.where(same, -1.0, jnp.minimum(log_tail, -float(jnp.finfo(log_tail.dtype).tiny))))
+    )
+    value = jnp.where(same, log_tail, other)
+    return jnp.where(inside, value, jnp.where(above if wanted else ~above, 0.0, -jnp.inf))
+
+
+def _gamma_logs(a: Any, x: Any) -> Any:
+    dtype = float_dtype(a, x)
+    a, x = jnp.broadcast_arrays(jnp.asarray(a, dtype), jnp.asarray(x, dtype))
+    inside = (x > 0) & jnp.isfinite(x)
+    log_tail, lower = _log_gamma_tail(a, jnp.where(inside, x, 1.0))
+    return log_tail, lower, inside, x > 0
+
+
+@jax.custom_jvp
+def _log_gamma_tail(a: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    log_tail, _, lower = gamma_tail(a, x)
+    return log_tail, lower
+
+
+def _log_gamma_tail_jvp(primals: Any, tangents: Any) -> Any:
+    a, x = primals
+    da, dx = tangents
+    (log_tail, ratio, lower), total = _along(lambda a: gamma_tail(a, x), (a,), (da,))
+    if not _is_zero(dx):
+        total = total + jnp.where(lower, 1.0, -1.0) * jnp.exp(-ratio) / x * dx
+    return (log_tail, lower), (total, _no_tangent(lower))
+
+
+def _beta_logs(a: Any, b: Any, x: Any, rest: Any) -> Any:
+    dtype = float_dtype(a, b, x)
+    x = jnp.asarray(x, dtype)
+    rest = 1 - x if rest is None else jnp.asarray(rest, dtype)
+    a, b, x, rest = jnp.broadcast_arrays(jnp.asarray(a, dtype), jnp.asarray(b, dtype), x, rest)
+    inside = (x > 0) & (rest > 0)
+    safe, safe_rest = (jnp.where(inside, value, 0.5) for value in (x, rest))
+    log_tail, lower = _log_beta_tail(a, b, safe, jax.lax.stop_gradient(safe_rest))
+    return log_tail, lower, inside, x > 0
+
+
+@jax.custom_jvp
+def _log_beta_tail(a: jax.Array, b: jax.Array, x: jax.Array, rest: jax.Array) -> tuple[jax.Array, jax.Array]:
+    log_tail, _, lower = beta_tail(a, b, x, rest)
+    return log_tail, lower
+
+
+def _log_beta_tail_jvp(primals: Any, tangents: Any) -> Any:
+    a, b, x, rest = primals
+    da, db, dx, _ = tangents
+    (log_tail, ratio, lower), total = _along(lambda a, b: beta_tail(a, b, x, rest), (a, b), (da, db))
+    if not _is_zero(dx):
+        total = total + jnp.where(lower, 1.0, -1.0) * jnp.exp(-ratio) / (x * rest) * dx
+    return (log_tail, lower), (total, _no_tangent(lower))
+
+
+_log_gamma_tail.defjvp(_log_gamma_tail_jvp, symbolic_zeros=True)
+_log_beta_tail.defjvp(_log_beta_tail_jvp, symbolic_zeros=True)
+
+
+def _along(tail: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
+    """The tail and the derivative of its log in the parameters that move."""
+    total: Any = None
+    for place, tangent in enumerate(tangents):
+        if not _is_zero(tangent):
+            direction = tuple(jnp.full_like(p, float(i == place)) for i, p in enumerate(primals))
+            # A direction of ones, so that what is left of the quadrature is a product, whichever way it is run.
+            out, slope = jax.jvp(lambda *p: tail(*p)[:2], primals, direction)
+            total = (0.0 if total is None else total) + slope[0] * tangent
+    if total is None:
+        return (out := tail(*primals)), jnp.zeros_like(out[0])
+    return (*out, tail(*primals)[2]), total
+
+
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
+
+
+def _no_tangent(flag: jax.Array) -> Any:
+    return np.zeros(flag.shape, jax.dtypes.float0)
