@@ -19,50 +19,43 @@ from ._wrapper import Wrapper
 class _Censored(Wrapper):
     """Draws are those of ``base_dist``: what would have been seen had nothing been censored."""
 
-    def _where(self, condition: Any, f: Any, value: Any) -> tuple[Any, Any]:
-        """``condition``, and f(value) whose value and derivatives are finite where it is False."""
+    def _where(self, condition: Any, f: Any, value: Any) -> Any:
+        """f(value), and f of a value inside the support where ``condition`` is False."""
         value = jnp.asarray(value)
         shape = np.broadcast_shapes(value.shape, self.base_dist.batch_shape, np.shape(condition))
-        return condition, f(jnp.where(condition, value, feasible(self.base_dist, shape, value.dtype)))
-
-    def _log_prob_of(self, censored: Any, log_tail: Any, value: Any) -> Any:
-        _, tail = self._where(censored, lambda x: log_tail(self.base_dist, x), value)
-        _, density = self._where(~censored, self.base_dist.log_prob, value)
-        return jnp.where(censored, tail, density)
+        return f(jnp.where(condition, value, feasible(self.base_dist, shape, value.dtype)))
 
 
-class LeftCensoredDistribution(_Censored):
+class _OneSided(_Censored):
+    arg_constraints = parameters(censored=constraints.boolean)
+    _fields = ("base_dist", "censored")
+    _keep_dtype = ("censored",)
+    censored: Any
+
+    def __init__(self, base_dist: Any, censored: Any = False, *, validate_args: bool | None = None) -> None:
+        self._init_about(validate_args, base_dist, censored=censored)
+
+    def _log_tail(self, value: Any) -> Any:
+        raise NotImplementedError
+
+    def log_prob(self, value: Any) -> Any:
+        censored = self.censored == 1
+        tail = self._where(censored, self._log_tail, value)
+        return jnp.where(censored, tail, self._where(~censored, self.base_dist.log_prob, value))
+
+
+class LeftCensoredDistribution(_OneSided):
     """p(x) = p_base(x) where ``censored`` is 0, P(X <= x) where it is 1: the value is at most x."""
 
-    arg_constraints = parameters(censored=constraints.boolean)
-    _fields = ("base_dist", "censored")
-    _keep_dtype = ("censored",)
-    censored: Any
-
-    def __init__(
-        self, base_dist: Any, censored: Any = False, *, validate_args: bool | None = None
-    ) -> None:
-        self._init_about(validate_args, base_dist, censored=censored)
-
-    def log_prob(self, value: Any) -> Any:
-        return self._log_prob_of(self.censored == 1, log_below, value)
+    def _log_tail(self, value: Any) -> Any:
+        return log_below(self.base_dist, value)
 
 
-class RightCensoredDistribution(_Censored):
+class RightCensoredDistribution(_OneSided):
     """p(x) = p_base(x) where ``censored`` is 0, P(X > x) where it is 1: the value is larger than x."""
 
-    arg_constraints = parameters(censored=constraints.boolean)
-    _fields = ("base_dist", "censored")
-    _keep_dtype = ("censored",)
-    censored: Any
-
-    def __init__(
-        self, base_dist: Any, censored: Any = False, *, validate_args: bool | None = None
-    ) -> None:
-        self._init_about(validate_args, base_dist, censored=censored)
-
-    def log_prob(self, value: Any) -> Any:
-        return self._log_prob_of(self.censored == 1, log_above, value)
+    def _log_tail(self, value: Any) -> Any:
+        return log_above(self.base_dist, value)
 
 
 class IntervalCensoredDistribution(_Censored):
@@ -89,9 +82,7 @@ class IntervalCensoredDistribution(_Censored):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        self._init_about(
-            validate_args, base_dist, left_censored=left_censored, right_censored=right_censored
-        )
+        self._init_about(validate_args, base_dist, left_censored=left_censored, right_censored=right_censored)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -125,14 +116,11 @@ class IntervalCensoredDistribution(_Censored):
         between = neither & ~point
         shape = np.broadcast_shapes(lower.shape, base.batch_shape, np.shape(left))
         inner = feasible(base, shape, value.dtype)
-        low = jnp.where(right | neither, lower, inner)
-        high = jnp.where((left | neither), upper, inner)
-        tails = log_below(base, jnp.where(left & ~right, high, low)), log_above(
-            base, jnp.where(right & ~left, low, high)
-        )
-        mass = log_mass(base, jnp.where(between, low, inner), jnp.where(between, high, inner + 1))
+        # Every function is asked where it counts, and of a value inside elsewhere.
+        below = log_below(base, jnp.where(both, lower, jnp.where(left, upper, inner)))
+        above = log_above(base, jnp.where(both, upper, jnp.where(right, lower, inner)))
+        mass = log_mass(base, jnp.where(between, lower, inner), jnp.where(between, upper, inner + 1))
         density = base.log_prob(jnp.where(point, lower, inner))
-        one_sided = jnp.where(left, tails[0], tails[1])
-        outside = log_add(*(jnp.where(both, tail, 0.0) for tail in tails))
+        outside = log_add(jnp.where(both, below, 0.0), jnp.where(both, above, 0.0))
         known = jnp.where(point, density, mass)
-        return jnp.where(neither, known, jnp.where(both, outside, one_sided))
+        return jnp.where(neither, known, jnp.where(both, outside, jnp.where(left, below, above)))
