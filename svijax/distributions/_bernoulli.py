@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,11 @@ import numpy as np
 from svijax.base import softplus, xlog1py, xlogy
 from svijax.transforms import constraints
 
-from ._distribution import Distribution
-from ._logits import logits_of, probs_of, take_one
+from ._logits import TwoWay, take_one
 from ._parameters import parameters
 
 
-class Bernoulli(Distribution):
+class Bernoulli(TwoWay):
     """p(1) = probs = 1 / (1 + exp(-logits)), p(0) = 1 - probs; one of the two is given, of shape (…).
 
     A value between 0 and 1 has the log density that is linear between the two. Values of an integer type keep
@@ -25,28 +24,23 @@ class Bernoulli(Distribution):
 
     arg_constraints = parameters(probs=constraints.unit_interval, logits=constraints.real)
     support = constraints.boolean
-    _fields = ("_probs", "_logits")
+    _fields: ClassVar[tuple[str, ...]] = ("_probs", "_logits")
     _enumerable = True
-    _probs: Any  # one of the two is None
-    _logits: Any
 
     def __init__(self, probs: Any = None, logits: Any = None, *, validate_args: bool | None = None) -> None:
         take_one("Bernoulli", probs=probs, logits=logits)
         self._init(validate_args, _probs=probs, _logits=logits)
-
-    @property
-    def probs(self) -> Any:
-        return probs_of(self._logits) if self._probs is None else self._probs
-
-    @property
-    def logits(self) -> Any:
-        return logits_of(self._probs) if self._logits is None else self._logits
 
     def _sample(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
         return jax.random.bernoulli(key, self.probs, self.shape(sample_shape)).astype(self.dtype)
 
     def log_prob(self, value: Any) -> Any:
         value = jnp.asarray(value)
+        inside = (value >= 0) & (value <= 1)
+        value = jnp.where(inside, value, jnp.zeros((), value.dtype))
+        return jnp.where(inside, self._log_mass(value), -jnp.inf)
+
+    def _log_mass(self, value: jax.Array) -> Any:
         if self._logits is None:
             value = value.astype(self._probs.dtype) if value.dtype == bool else value
             return xlogy(value, self._probs) + xlog1py(1 - value, -self._probs)
@@ -62,20 +56,49 @@ class Bernoulli(Distribution):
 
     @property
     def variance(self) -> Any:
-        probs = self.probs
-        return probs * (1 - probs)
+        return self.probs * self._failure_probs
 
     def cdf(self, value: Any) -> Any:
-        one = jnp.ones((), jnp.result_type(self.probs))
-        return jnp.where(value < 0, 0 * one, jnp.where(value < 1, 1 - self.probs, one))
+        return self._below(value, 0.0, self._failure_probs, 1.0)
+
+    def survival_function(self, value: Any) -> Any:
+        return self._below(value, 1.0, self.probs, 0.0)
+
+    def log_survival_function(self, value: Any) -> Any:
+        return self._below(value, 0.0, self._log_probs()[0], -jnp.inf)
+
+    def _below(self, value: Any, before: float, between: Any, after: float) -> Any:
+        """A step function of the value: ``before`` 0, ``between`` 0 and 1, and ``after`` 1."""
+        return jnp.where(value < 0, before, jnp.where(value < 1, between, after))
 
     def entropy(self) -> Any:
         if self._logits is None:
             p = self._probs
             return -xlogy(p, p) - xlog1py(1 - p, -p)
         # E softplus(∓logits), whose terms do not cancel.
-        p = self.probs
-        return p * softplus(-self._logits) + (1 - p) * softplus(self._logits)
+        return self.probs * softplus(-self._logits) + self._failure_probs * softplus(self._logits)
 
     def enumerate_support(self, expand: bool = True) -> Any:
         return self._enumerated(np.arange(2, dtype=self.dtype), expand)
+
+
+class BernoulliProbs(Bernoulli):
+    """``Bernoulli(probs=probs)``."""
+
+    arg_constraints = parameters(probs=constraints.unit_interval)
+    _fields = ("_probs", "_logits")
+    _kl_as = Bernoulli
+
+    def __init__(self, probs: Any, *, validate_args: bool | None = None) -> None:
+        super().__init__(probs=probs, validate_args=validate_args)
+
+
+class BernoulliLogits(Bernoulli):
+    """``Bernoulli(logits=logits)``."""
+
+    arg_constraints = parameters(logits=constraints.real)
+    _fields = ("_probs", "_logits")
+    _kl_as = Bernoulli
+
+    def __init__(self, logits: Any, *, validate_args: bool | None = None) -> None:
+        super().__init__(logits=logits, validate_args=validate_args)

@@ -9,18 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import betainc
 
-from svijax.base import is_concrete, log_beta, softplus, xlog1py, xlogy
+from svijax.base import is_concrete
 from svijax.transforms import Constraint, constraints
 
+from ._counts import log_binomial, products_apart, wide
 from ._distribution import Distribution
-from ._logits import logits_of, probs_of, take_one
+from ._logits import TwoWay, take_one
 from ._parameters import as_float, parameters
 
 
-class Binomial(Distribution):
+class Binomial(TwoWay):
     """p(k) = C(n, k) probs^k (1 - probs)^(n - k), k = 0, …, n = total_count.
 
-    total_count broadcasts with probs or logits, of which exactly one is given.
+    total_count broadcasts with probs or logits, of which exactly one is given. ``entropy`` is a sum over all values.
     """
 
     arg_constraints = parameters(
@@ -30,8 +31,6 @@ class Binomial(Distribution):
     _keep_dtype = ("total_count",)
     _enumerable = True
     total_count: jax.Array
-    _probs: Any  # one of the two is None
-    _logits: Any
 
     def __init__(
         self,
@@ -41,42 +40,30 @@ class Binomial(Distribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        take_one("Binomial", probs=probs, logits=logits)
+        take_one(type(self).__name__, probs=probs, logits=logits)
         self._init(validate_args, total_count=total_count, _probs=probs, _logits=logits)
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
         return constraints.integer_interval(0, self.total_count)
 
-    @property
-    def probs(self) -> Any:
-        return probs_of(self._logits) if self._probs is None else self._probs
-
-    @property
-    def logits(self) -> Any:
-        return logits_of(self._probs) if self._logits is None else self._logits
-
-    @property
-    def _float(self) -> Any:
-        return (self._logits if self._probs is None else self._probs).dtype
-
     def _sample(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
-        wide = jnp.promote_types(self._float, jnp.float32)
-        count, probs = jnp.asarray(self.total_count, wide), jnp.asarray(self.probs, wide)
-        draws = jax.random.binomial(key, count, probs, self.shape(sample_shape), wide)
-        return draws.astype(self.dtype)
+        probs = wide(self.probs, self._float)
+        count = wide(self.total_count, probs.dtype)
+        return binomial_draw(key, count, probs, self.shape(sample_shape), self.dtype)
 
     def log_prob(self, value: Any) -> Any:
         inside = (value >= 0) & (value <= self.total_count)
-        n = as_float(self.total_count, self._float)
-        k = jnp.where(inside, as_float(value, self._float), 0.0)
-        log_choose = -jnp.log1p(n) - log_beta(n - k + 1, k + 1)
-        if self._logits is None:
-            log_powers = xlogy(k, self._probs) + xlog1py(n - k, -self._probs)
-        else:
-            logits = self._logits
-            log_powers = -k * softplus(-logits) - (n - k) * softplus(logits)
-        return jnp.where(inside, log_choose + log_powers, -jnp.inf)
+        n = wide(self.total_count, self._float)
+        k = jnp.where(inside, wide(value, self._float), 0.0)
+        # Of the two, n is negative for the extended binomial only.
+        others = jnp.where(inside, n - k, 0.0)
+        p, q = wide(self.probs, self._float), wide(self._failure_probs, self._float)
+        # k - n p, from the smaller of the two probabilities: the other may be rounded.
+        low = p <= q
+        excess = products_apart(jnp.where(low, k, others), jnp.ones_like(p), n, jnp.where(low, p, q))
+        excess = jnp.where(low, excess, -excess)
+        return jnp.where(inside, log_binomial(k, others, p, q, excess), -jnp.inf).astype(self._float)
 
     @property
     def mean(self) -> Any:
@@ -84,22 +71,80 @@ class Binomial(Distribution):
 
     @property
     def variance(self) -> Any:
-        probs = self.probs
-        return self.total_count * probs * (1 - probs)
+        return self.total_count * self.probs * self._failure_probs
 
     def cdf(self, value: Any) -> Any:
         # P(X <= k) = I_(1 - p)(n - k, k + 1).
+        return self._tail(value, 0.0, 1.0, lambda n, k: betainc(n - k, k + 1, self._failure_probs))
+
+    def survival_function(self, value: Any) -> Any:
+        """P(X > value), whose digits are not lost where it is small."""
+        return self._tail(value, 1.0, 0.0, lambda n, k: betainc(k + 1, n - k, self.probs))
+
+    def _tail(self, value: Any, before: float, after: float, between: Any) -> Any:
         n = as_float(self.total_count, self._float)
         k = jnp.floor(as_float(value, self._float))
         inner = jnp.clip(k, 0.0, jnp.maximum(n - 1, 0.0))
-        below = betainc(jnp.maximum(n - inner, 1.0), inner + 1, 1 - self.probs)
-        return jnp.where(k < 0, 0.0, jnp.where(k >= n, 1.0, below))
+        middle = between(jnp.maximum(n, inner + 1), inner)
+        return jnp.where(k < 0, before, jnp.where(k >= n, after, middle))
+
+    def entropy(self) -> Any:
+        log_mass = self.log_prob(self.enumerate_support(expand=False))
+        return -jnp.sum(jnp.exp(log_mass) * jnp.maximum(log_mass, jnp.finfo(log_mass.dtype).min), axis=0)
 
     def enumerate_support(self, expand: bool = True) -> Any:
-        if not is_concrete(self.total_count) or np.unique(np.asarray(self.total_count)).size != 1:
-            self._lacks(
-                "an enumerable support unless total_count is one number known when the program is traced",
-                "pass total_count as a Python integer",
-            )
-        count = int(np.asarray(self.total_count).flat[0])
-        return self._enumerated(np.arange(count + 1, dtype=self.dtype), expand)
+        return self._enumerated(np.arange(known_count(self) + 1, dtype=self.dtype), expand)
+
+
+def binomial_draw(key: jax.Array, count: Any, probs: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """Binomial draws in an integer dtype."""
+    return jax.random.binomial(key, count, probs, shape, jnp.result_type(probs)).astype(dtype)
+
+
+def known_count(dist: Distribution) -> int:
+    """The total count, if it can be read and is the same for all elements of the batch."""
+    count: Any = dist.total_count  # type: ignore[attr-defined]
+    if not is_concrete(count) or np.unique(np.asarray(count)).size != 1:
+        dist._lacks(
+            "an enumerable support unless total_count is one number known when the program is traced",
+            "pass total_count as a Python integer",
+        )
+    return int(np.asarray(count).flat[0])
+
+
+class BinomialProbs(Binomial):
+    """``Binomial(total_count, probs=probs)``."""
+
+    arg_constraints = parameters(probs=constraints.unit_interval, total_count=constraints.nonnegative_integer)
+    _fields = ("total_count", "_probs", "_logits")
+    _kl_as = Binomial
+
+    def __init__(self, probs: Any, total_count: Any = 1, *, validate_args: bool | None = None) -> None:
+        super().__init__(total_count, probs=probs, validate_args=validate_args)
+
+
+class BinomialLogits(Binomial):
+    """``Binomial(total_count, logits=logits)``."""
+
+    arg_constraints = parameters(logits=constraints.real, total_count=constraints.nonnegative_integer)
+    _fields = ("total_count", "_probs", "_logits")
+    _kl_as = Binomial
+
+    def __init__(self, logits: Any, total_count: Any = 1, *, validate_args: bool | None = None) -> None:
+        super().__init__(total_count, logits=logits, validate_args=validate_args)
+
+
+class ExtendedBinomial(Binomial):
+    """A binomial whose support is said to be all integers, so that log p = -inf is an answer for any of them.
+
+    total_count may be any integer; where it is negative no value has mass, and there are no draws.
+    """
+
+    arg_constraints = parameters(
+        total_count=constraints.integer, probs=constraints.unit_interval, logits=constraints.real
+    )
+    _fields = ("total_count", "_probs", "_logits")
+
+    @property
+    def support(self) -> Constraint:  # type: ignore[override]
+        return constraints.integer

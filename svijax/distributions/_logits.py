@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from svijax.base import ArgumentError, message
+from svijax.base import ArgumentError, cast, log_sigmoid, message, open_unit
+
+from ._distribution import Distribution
 
 
 def take_one(owner: str, **given: Any) -> None:
@@ -30,3 +33,96 @@ def probs_of(logits: Any) -> jax.Array:
 def logits_of(probs: Any) -> jax.Array:
     """log(p / (1 - p)); -inf and inf at 0 and 1."""
     return jnp.log(probs) - jnp.log1p(-probs)
+
+
+class TwoWay(Distribution):
+    """A family given by the probability of a success or by its log odds: one of the two is stored."""
+
+    _fields: ClassVar[tuple[str, ...]] = ("_probs", "_logits")
+    _probs: Any  # one of the two is None
+    _logits: Any
+
+    @property
+    def probs(self) -> Any:
+        return probs_of(self._logits) if self._probs is None else self._probs
+
+    @property
+    def logits(self) -> Any:
+        return logits_of(self._probs) if self._logits is None else self._logits
+
+    @property
+    def _failure_probs(self) -> Any:
+        """1 - probs, whose digits are not lost where it is small and logits are given."""
+        return jax.nn.sigmoid(-self._logits) if self._probs is None else 1 - self._probs
+
+    def _log_probs(self) -> tuple[Any, Any]:
+        """log p and log(1 - p)."""
+        if self._probs is None:
+            return log_sigmoid(self._logits), log_sigmoid(-self._logits)
+        return jnp.log(self._probs), jnp.log1p(-self._probs)
+
+    def _finite_logits(self) -> Any:
+        """The logits, finite for probabilities of 0 and 1 too."""
+        if self._probs is None:
+            return self._logits
+        return logits_of(open_unit(jnp.asarray(self._probs)))
+
+    @property
+    def _float(self) -> Any:
+        return (self._logits if self._probs is None else self._probs).dtype
+
+
+class ManyWay(Distribution):
+    """A family given by the probabilities of n classes, or by logits (…, n) that a softmax turns into them."""
+
+    _fields: ClassVar[tuple[str, ...]] = ("_probs", "_logits")
+    _probs: Any  # one of the two is None
+    _logits: Any
+
+    @property
+    def _size(self) -> int:
+        return int(np.shape(self._logits if self._probs is None else self._probs)[-1])
+
+    @property
+    def probs(self) -> Any:
+        return jax.nn.softmax(self._logits, axis=-1) if self._probs is None else self._probs
+
+    @property
+    def logits(self) -> Any:
+        """The logits as given, or log(probs)."""
+        return jnp.log(self._probs) if self._logits is None else self._logits
+
+    def _log_probs(self) -> Any:
+        """Normalised logarithms; -inf for a probability of 0."""
+        if self._logits is None:
+            return jnp.log(self._probs)
+        return jax.nn.log_softmax(self._logits, axis=-1)
+
+    def _finite_logits(self) -> Any:
+        """The logits, finite for probabilities of 0 too."""
+        if self._logits is not None:
+            return self._logits
+        return jnp.log(jnp.maximum(self._probs, jnp.finfo(self._float).tiny))
+
+    @property
+    def _float(self) -> Any:
+        return (self._logits if self._probs is None else self._probs).dtype
+
+    def _draw_classes(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Indices of classes, drawn by one uniform each."""
+        return self._classes_at(jax.random.uniform(key, shape, jnp.promote_types(self._float, jnp.float32)))
+
+    def _classes_at(self, noise: Any) -> jax.Array:
+        """The classes at which uniforms on [0, 1) fall."""
+        sums = cumulative(self.probs)[..., :-1]
+        return jnp.sum(sums <= noise[..., None], axis=-1, dtype=jnp.result_type(int))
+
+
+def cumulative(probs: Any) -> jax.Array:
+    """Cumulative sums of at least single precision, of which the last is 1 and those after a last class too.
+
+    A uniform u on [0, 1) falls to the class before which as many sums are <= u: never to one of probability 0.
+    """
+    probs = jnp.asarray(probs)
+    sums = jnp.cumsum(cast(probs, jnp.promote_types(probs.dtype, jnp.float32)), axis=-1)
+    return sums / sums[..., -1:]

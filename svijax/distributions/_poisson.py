@@ -6,35 +6,57 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaincc, gammaln
+import numpy as np
+from jax.scipy.special import gammainc, gammaincc
 
-from svijax.base import is_threefry, xlogy
+from svijax.base import deviance, factorial_excess, is_concrete, is_threefry
 from svijax.transforms import constraints
 
+from ._counts import wide
 from ._distribution import Distribution
 from ._parameters import as_float, parameters
 
 
+def poisson_draw(key: jax.Array, rate: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """Poisson draws in an integer dtype, with a key of any kind; rates beyond the range of the dtype are cut off."""
+    if not is_threefry(key):
+        # The sampler of JAX knows threefry keys only.
+        key = jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
+    return jax.random.poisson(key, jnp.minimum(rate, 0.999 * jnp.iinfo(dtype).max), shape, dtype)
+
+
 class Poisson(Distribution):
-    """p(k) = rate^k exp(-rate) / k!, k = 0, 1, 2, …; rate >= 0."""
+    """p(k) = rate^k exp(-rate) / k!, k = 0, 1, 2, …; rate >= 0.
+
+    Between the integers the log mass is that of k! = Gamma(k + 1). With ``is_sparse`` counts that can be read (numpy,
+    or outside of jit) cost work for those above 0 only.
+    """
 
     arg_constraints = parameters(rate=constraints.nonnegative)
     support = constraints.nonnegative_integer
+    _static = ("is_sparse", "_detached")
     rate: jax.Array
+    is_sparse: bool
 
-    def __init__(self, rate: Any, *, validate_args: bool | None = None) -> None:
+    def __init__(self, rate: Any, *, is_sparse: bool = False, validate_args: bool | None = None) -> None:
+        self._assign(is_sparse=bool(is_sparse))
         self._init(validate_args, rate=rate)
 
     def _sample(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
-        if not is_threefry(key):
-            # The sampler of JAX knows threefry keys only.
-            key = jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
-        return jax.random.poisson(key, self.rate, self.shape(sample_shape), self.dtype)
+        return poisson_draw(key, self.rate, self.shape(sample_shape), self.dtype)
 
     def log_prob(self, value: Any) -> Any:
-        inside = value >= 0
-        k = jnp.where(inside, as_float(value, self.rate.dtype), 0.0)
-        return jnp.where(inside, xlogy(k, self.rate) - self.rate - gammaln(k + 1), -jnp.inf)
+        if self.is_sparse and is_concrete(value) and np.size(value) > 1:
+            return self._sparse_log_prob(np.asarray(value))
+        return _log_mass(value, self.rate)
+
+    def _sparse_log_prob(self, value: np.ndarray) -> Any:
+        shape = np.broadcast_shapes(value.shape, self.batch_shape)
+        value = np.broadcast_to(value, shape).reshape(-1)
+        rate = jnp.broadcast_to(self.rate, shape).reshape(-1)
+        (other,) = np.nonzero(value != 0)
+        log_mass = (-rate).at[other].set(_log_mass(value[other], rate[other]), unique_indices=True)
+        return log_mass.reshape(shape)
 
     @property
     def mean(self) -> Any:
@@ -48,3 +70,15 @@ class Poisson(Distribution):
         # P(X <= k) = Q(k + 1, rate).
         k = jnp.floor(as_float(value, self.rate.dtype))
         return jnp.where(k < 0, 0.0, gammaincc(jnp.maximum(k, 0.0) + 1, self.rate))
+
+    def survival_function(self, value: Any) -> Any:
+        """P(X > value), whose digits are not lost where it is small."""
+        k = jnp.floor(as_float(value, self.rate.dtype))
+        return jnp.where(k < 0, 1.0, gammainc(jnp.maximum(k, 0.0) + 1, self.rate))
+
+
+def _log_mass(value: Any, rate: Any) -> Any:
+    inside = value >= 0
+    k = wide(jnp.where(inside, value, jnp.zeros((), jnp.result_type(value))), rate.dtype)
+    log_mass = -deviance(k, wide(rate, rate.dtype)) - factorial_excess(k)
+    return jnp.where(inside, log_mass, -jnp.inf).astype(rate.dtype)

@@ -1,0 +1,73 @@
+"""Log masses of counts without cancellation: binomial and Pólya's, in deviances from means whose rounding is undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from svijax.base import deviance, factorial_excess
+
+from ._parameters import as_float
+
+
+def wide(value: Any, dtype: Any) -> Any:
+    """Counts or parameters in ``dtype``, in single precision where that is less."""
+    return jnp.asarray(as_float(value, dtype), jnp.promote_types(dtype, jnp.float32))
+
+
+def products_apart(a: Any, b: Any, c: Any, d: Any) -> jax.Array:
+    """a b - c d to full relative precision, but for the smallest numbers."""
+    left, right = a * b, c * d
+    return (left - right) + jax.lax.stop_gradient(_product_error(a, b, left) - _product_error(c, d, right))
+
+
+def _product_error(a: jax.Array, b: jax.Array, product: jax.Array) -> jax.Array:
+    """a b - fl(a b), from halves of the digits, whose products are exact (Dekker 1971)."""
+    info = jnp.finfo(product.dtype)
+    a_high, b_high = (jax.lax.reduce_precision(x, info.nexp, info.nmant // 2) for x in (a, b))
+    a_low, b_low = a - a_high, b - b_high
+    error = ((a_high * b_high - product) + (a_high * b_low + a_low * b_high)) + a_low * b_low
+    return jnp.where(jnp.isfinite(error), error, 0.0)
+
+
+def deviance_from(k: Any, mean: Any, excess: Any) -> jax.Array:
+    """deviance(k, k - excess), where ``mean`` is k - excess but for rounding."""
+    near = jnp.abs(excess) < 0.5 * mean
+    lost = jax.lax.stop_gradient(jnp.where(near, (k - mean) - excess, 0.0))
+    return deviance(k, mean) + lost * (1 - k / jnp.where(near, mean, 1.0))
+
+
+def log_binomial(k: Any, others: Any, p: Any, q: Any, excess: Any) -> jax.Array:
+    """log Gamma(n + 1) / (Gamma(k + 1) Gamma(n - k + 1)) p^k q^(n - k), n - k = ``others``; excess = k - n p."""
+    n = k + others
+    apart = deviance_from(k, n * p, excess) + deviance_from(others, n * q, -excess)
+    return factorial_excess(n) - factorial_excess(k) - factorial_excess(others) - apart
+
+
+def log_polya_total(n: Any, total: Any) -> jax.Array:
+    """The part of a Dirichlet-multinomial log mass that has the number of draws and the sum of concentrations."""
+    joint = factorial_excess(n) + factorial_excess(total) - factorial_excess(n + total)
+    return joint + jnp.log1p(n / total)
+
+
+def log_polya_class(k: Any, concentration: Any, n: Any, total: Any, excess: Any) -> jax.Array:
+    """The part of one class that has k of the n draws; excess = k total - n concentration.
+
+    Counts and concentrations are each held against the probability (k + c) / (n + total) that they have together.
+    """
+    both = k + concentration
+    probability = both / (n + total)
+    gap = excess / (n + total)
+    apart = deviance_from(k, n * probability, gap)
+    apart += deviance_from(concentration, total * probability, -gap)
+    joint = factorial_excess(k) + factorial_excess(concentration) - factorial_excess(both)
+    return -joint - jnp.log1p(k / concentration) - apart
+
+
+def as_integers(value: Any, dtype: Any) -> jax.Array:
+    """Integral floats in an integer dtype, those beyond its range at its end."""
+    top = jnp.iinfo(dtype).max
+    # As a float the largest integer may be rounded up, out of the range.
+    return jnp.where(value >= float(top), top, jnp.asarray(value).astype(dtype))
