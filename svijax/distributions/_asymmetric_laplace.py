@@ -99,7 +99,8 @@ class AsymmetricLaplace(_TwoSided):
         self._init(validate_args, loc=loc, scale=scale, asymmetry=asymmetry)
 
     def _sides(self) -> tuple[Any, Any]:
-        return self.asymmetry, 1 / self.asymmetry
+        a = jnp.asarray(self.asymmetry)
+        return a, 1 / a
 
 
 class AsymmetricLaplaceQuantile(_TwoSided):
@@ -125,7 +126,8 @@ class AsymmetricLaplaceQuantile(_TwoSided):
         self._init(validate_args, loc=loc, scale=scale, quantile=quantile)
 
     def _sides(self) -> tuple[Any, Any]:
-        return 1 / (1 - self.quantile), 1 / self.quantile
+        q = jnp.asarray(self.quantile)
+        return 1 / (1 - q), 1 / q
 
 
 class SoftAsymmetricLaplace(LocationScale):
@@ -165,18 +167,23 @@ class SoftAsymmetricLaplace(LocationScale):
         z += jax.random.exponential(key_right, shape, dtype) / self.asymmetry
         return self.loc + self.scale * z
 
+    def _sides(self) -> tuple[Any, Any]:
+        a = jnp.asarray(self.asymmetry)
+        return a, 1 / a
+
     def _log_side(self, z: Any, side: Any) -> Any:
         """log of the integral over t > 0 of exp(-t / side) times the normal density at z + t."""
         s = self.softness
-        y, far = z / s, z / s + s / side
+        y = z / s
+        far = y + s / side
         # exp(s^2 / (2 side^2) + z / side) Phi(-far) is phi(y) Phi(-far) / phi(far): the squares cancel by hand.
         positive = far > 0
         by_ratio = -0.5 * y * y - HALF_LOG_2PI + log_mills(jnp.where(positive, far, 0.0))
-        direct = (0.5 * s / side + y) * (s / side) + log_ndtr(-jnp.where(positive, 0.0, far))
+        direct = (0.5 * (s / side) + y) * (s / side) + log_ndtr(-jnp.where(positive, 0.0, far))
         return jnp.where(positive, by_ratio, direct)
 
     def _z_log_prob(self, z: Any) -> Any:
-        left, right = self.asymmetry, 1 / self.asymmetry
+        left, right = self._sides()
         sides = jnp.logaddexp(self._log_side(z, left), self._log_side(-z, right))
         return sides - jnp.log(left + right)
 
@@ -189,8 +196,8 @@ class SoftAsymmetricLaplace(LocationScale):
         return jnp.logaddexp(log_left, log_ndtr(y) + jnp.log1p(-right / total * ratio))
 
     def _log_nearer_tail(self, z: Any) -> Any:
-        low, a = z < 0, self.asymmetry
-        left, right = jnp.where(low, a, 1 / a), jnp.where(low, 1 / a, a)
+        low, (a, b) = z < 0, self._sides()
+        left, right = jnp.where(low, a, b), jnp.where(low, b, a)
         return self._log_below(jnp.where(low, z, -z), left, right)
 
     def _z_log_cdf(self, z: Any) -> Any:
@@ -214,5 +221,5 @@ class SoftAsymmetricLaplace(LocationScale):
     entropy = Distribution.entropy
 
     def _z_moments(self) -> tuple[Any, Any]:
-        left, right = self.asymmetry, 1 / self.asymmetry
+        left, right = self._sides()
         return right - left, left**2 + right**2 + self.softness**2

@@ -16,7 +16,7 @@ from svijax.transforms import Constraint, Transform, biject_to, constraints
 from ._distribution import Distribution
 from ._parameters import parameters
 from ._ratios import expm1_ratio, log1p_ratio
-from ._tails import log1mexp, within
+from ._tails import log1mexp, next_to, within
 
 
 class GeneralizedParetoSupport(Constraint):
@@ -135,7 +135,7 @@ class GeneralizedPareto(Distribution):
         c = self.concentration
         end = self.loc - self.scale / jnp.where(c < 0, c, -1.0)
         # Kept below the end, where the density can be infinite or zero.
-        return jnp.where(c < 0, jnp.minimum(draw, jnp.nextafter(end, jnp.asarray(self.loc))), draw)
+        return jnp.where(c < 0, jnp.minimum(draw, next_to(end, self.loc)), draw)
 
     def _split(self, value: Any) -> tuple[Any, Any, Any]:
         """z, whether it lies inside the support, and whether beyond its end; z is safe where it does not."""

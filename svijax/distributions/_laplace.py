@@ -16,7 +16,7 @@ _LOG_2_OVER_PI = math.log(2.0 / math.pi)
 class Laplace(SymmetricLocationScale):
     """p(x) = exp(-|x - loc| / scale) / (2 scale); loc and scale > 0 broadcast together.
 
-    At x = loc, where the density has a kink, its derivatives are taken to be 0.
+    At x = loc, where the density has a kink, its derivatives are those of one side.
     """
 
     def _z_log_prob(self, z: Any) -> Any:
@@ -33,7 +33,7 @@ class Laplace(SymmetricLocationScale):
 
     @property
     def variance(self) -> Any:
-        return 2.0 * self.scale**2
+        return 2.0 * jnp.square(self.scale)
 
     def _z_entropy(self) -> Any:
         return 1.0 + LOG_2
@@ -63,7 +63,7 @@ class SoftLaplace(SymmetricLocationScale):
 
     @property
     def variance(self) -> Any:
-        return (0.5 * math.pi * self.scale) ** 2
+        return 0.25 * math.pi**2 * jnp.square(self.scale)
 
     def _z_entropy(self) -> Any:
         return math.log(2.0 * math.pi)

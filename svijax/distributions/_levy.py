@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import erfinv
 
 from svijax.transforms import Constraint, constraints
 
 from ._location_scale import LocationScale
-from ._tails import HALF_LOG_2PI, LOG_2, log_erf, log_ndtr, ndtr, ndtri, within
+from ._tails import HALF_LOG_2PI, LOG_2, log_erf, log_ndtr, ndtr, ndtri, next_to, within
 
 
 class Levy(LocationScale):
@@ -38,7 +38,7 @@ class Levy(LocationScale):
 
     def _above_loc(self, value: Any) -> Any:
         # A small z is lost beside a large loc; the density is 0 at loc itself.
-        return jnp.maximum(value, jnp.nextafter(jnp.asarray(self.loc), jnp.inf))
+        return jnp.maximum(value, next_to(self.loc, jnp.inf))
 
     def log_prob(self, value: Any) -> Any:
         return jnp.where(self._to_z(value) > 0, super().log_prob(value), -jnp.inf)
@@ -63,7 +63,7 @@ class Levy(LocationScale):
         return 1.0 / jnp.square(ndtri(jnp.maximum(0.5 * q, float(jnp.finfo(jnp.result_type(q)).tiny))))
 
     def _z_isf(self, q: Any) -> Any:
-        return 0.5 / jnp.square(erfinv(q))
+        return 0.5 / jnp.square(jax.lax.erf_inv(q))
 
     @property
     def mean(self) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ class StandardForm(Distribution):
     ``_z_icdf`` makes the draw, unless a family says otherwise.
     """
 
-    _noise_kind = "uniform"
+    _noise_kind: ClassVar[Literal["normal", "uniform"] | None] = "uniform"
 
     def _z_log_prob(self, z: Any) -> Any:
         raise NotImplementedError
@@ -100,11 +100,11 @@ class LocationScale(StandardForm):
 
     @property
     def mean(self) -> Any:
-        return self.loc + self.scale * self._z_moments()[0]
+        return self.loc + jnp.asarray(self.scale) * self._z_moments()[0]
 
     @property
     def variance(self) -> Any:
-        return self.scale**2 * self._z_moments()[1]
+        return jnp.square(self.scale) * self._z_moments()[1]
 
     def entropy(self) -> Any:
         return self._z_entropy() + jnp.log(self.scale)
@@ -162,9 +162,9 @@ class LogScale(StandardForm):
     def _of_z(self, f: Any, value: Any, outside: float) -> Any:
         """f(z) of a value in the support, and ``outside`` below it."""
         scale, power = self._scale_and_power()
-        lower = self.support.lower  # type: ignore[attr-defined]
+        lower = self.support.lower
         value = jnp.asarray(value)
-        return within(lambda x: f(power * log_ratio(x, scale)), value, value > lower, scale, outside)
+        return within(lambda x: f(power * log_ratio(x, scale)), value, value > lower, 2 * scale, outside)
 
     def from_noise(self, noise: Any) -> Any:
         scale, power = self._scale_and_power()
@@ -198,7 +198,7 @@ class LogScale(StandardForm):
 
     def entropy(self) -> Any:
         scale, power = self._scale_and_power()
-        return self._z_entropy() + self._z_moments()[0] / power + jnp.log(scale) - jnp.log(power)
+        return self._z_entropy() + self._z_moments()[0] / jnp.asarray(power) + jnp.log(scale) - jnp.log(power)
 
 
 def minus_abs(z: Any) -> jax.Array:

@@ -38,7 +38,7 @@ class Logistic(SymmetricLocationScale):
 
     @property
     def variance(self) -> Any:
-        return math.pi**2 / 3.0 * self.scale**2
+        return math.pi**2 / 3.0 * jnp.square(self.scale)
 
     def _z_entropy(self) -> Any:
         return 2.0

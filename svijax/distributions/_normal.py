@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import erfinv
 
 from svijax.transforms import constraints
 
@@ -144,7 +143,7 @@ class HalfNormal(Distribution):
         return within(f, z, z > 0, 1.0, at_zero)
 
     def cdf(self, value: Any) -> Any:
-        return jax.lax.erf(jnp.maximum(jnp.asarray(value) / (math.sqrt(2.0) * self.scale), 0.0))
+        return jax.lax.erf(math.sqrt(0.5) * jnp.maximum(jnp.asarray(value) / self.scale, 0.0))
 
     def log_cdf(self, value: Any) -> Any:
         return self._of_z(lambda z: log_erf(math.sqrt(0.5) * z), value, -math.inf)
@@ -156,7 +155,7 @@ class HalfNormal(Distribution):
         return self._of_z(lambda z: LOG_2 + log_ndtr(-z), value, 0.0)
 
     def icdf(self, q: Any) -> Any:
-        return math.sqrt(2.0) * self.scale * erfinv(jnp.asarray(q, self.dtype))
+        return self.scale * (math.sqrt(2.0) * jax.lax.erf_inv(jnp.asarray(q, self.dtype)))
 
     def _isf(self, q: Any) -> Any:
         return -self.scale * ndtri(0.5 * jnp.asarray(q, self.dtype))

@@ -122,7 +122,7 @@ class DoublyTruncatedPowerLaw(Distribution):
     def _width(self) -> tuple[Any, Any]:
         """log(high / low), or 1 where low is 0, and where that is."""
         open_end = jnp.asarray(self.low == 0)
-        low = jnp.where(open_end, self.high * math.exp(-1.0), self.low)
+        low = jnp.where(open_end, jnp.asarray(self.high) * math.exp(-1.0), self.low)
         return log_ratio(jnp.asarray(self.high), low), open_end
 
     def _log_mass(self, k: Any) -> Any:
@@ -135,17 +135,18 @@ class DoublyTruncatedPowerLaw(Distribution):
         )
 
     def _depth(self, value: Any) -> tuple[Any, Any]:
-        """v of a value strictly between the bounds (1/2 of the width elsewhere), and where it lies so."""
+        """v of a value strictly between the bounds (of their middle elsewhere), and where it lies so."""
         value = jnp.asarray(value)
         inner = (value > self.low) & (value < self.high)
-        return -log_ratio(jnp.where(inner, value, 0.5 * self.low + 0.5 * self.high), self.high), inner
+        middle = 0.5 * jnp.asarray(self.low) + 0.5 * jnp.asarray(self.high)
+        return -log_ratio(jnp.where(inner, value, middle), self.high), inner
 
     def from_noise(self, noise: Any) -> Any:
         return self._quantile(noise, 1 - noise)
 
     def _quantile(self, below: Any, above: Any) -> Any:
         width, open_end = self._width()
-        k = 1 + self.alpha
+        k = 1 + jnp.asarray(self.alpha)
         # The share of the width that lies above the draw has an exponential density.
         share = unit_quantile(-k * width, above, below)
         to_zero = -jnp.log(below) / jnp.where(open_end, k, 1.0)
@@ -154,7 +155,7 @@ class DoublyTruncatedPowerLaw(Distribution):
 
     def log_prob(self, value: Any) -> Any:
         value = jnp.asarray(value)
-        k = 1 + self.alpha
+        k = 1 + jnp.asarray(self.alpha)
         zero = value == 0
         inside = (value >= self.low) & (value <= self.high) & ~(zero & (self.alpha != 0))
         x = jnp.where(inside & ~zero, value, self.high)
@@ -165,14 +166,14 @@ class DoublyTruncatedPowerLaw(Distribution):
 
     def log_survival_function(self, value: Any) -> Any:
         v, inner = self._depth(value)
-        k = 1 + self.alpha
+        k = 1 + jnp.asarray(self.alpha)
         log_above = jnp.log(v) + log_expm1_ratio(-k * v) - self._log_mass(k)
         return jnp.where(inner, log_above, jnp.where(value >= self.high, -jnp.inf, 0.0))
 
     def log_cdf(self, value: Any) -> Any:
         v, inner = self._depth(value)
         width, open_end = self._width()
-        k = 1 + self.alpha
+        k = 1 + jnp.asarray(self.alpha)
         left = jnp.where(open_end, 1.0, jnp.where(inner, width - v, width))
         log_below = jnp.where(
             open_end,
@@ -197,7 +198,7 @@ class DoublyTruncatedPowerLaw(Distribution):
 
     def _log_moment(self, n: int) -> Any:
         """log E (X / high)^n."""
-        k = 1 + self.alpha
+        k = 1 + jnp.asarray(self.alpha)
         return self._log_mass(k + n) - self._log_mass(k)
 
     @property

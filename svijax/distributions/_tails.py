@@ -128,3 +128,9 @@ def finite_exp(x: Any) -> jax.Array:
     info = jnp.finfo(jnp.result_type(x))
     # The margins keep the rounded exp inside, with room for one factor near 1.
     return jnp.exp(jnp.clip(x, 0.99 * math.log(float(info.tiny)), 0.99 * math.log(float(info.max))))
+
+
+def next_to(x: Any, towards: Any) -> jax.Array:
+    """The number next to x in the direction of another, moving with x."""
+    still = jax.lax.stop_gradient(jnp.asarray(x))
+    return x + (jnp.nextafter(still, jax.lax.stop_gradient(jnp.asarray(towards))) - still)
