@@ -28,6 +28,7 @@ from ._cauchy import HalfCauchy as HalfCauchy
 from ._censored import IntervalCensoredDistribution as IntervalCensoredDistribution
 from ._censored import LeftCensoredDistribution as LeftCensoredDistribution
 from ._censored import RightCensoredDistribution as RightCensoredDistribution
+from ._check import check as check
 from ._circulant_normal import CirculantNormal as CirculantNormal
 from ._copula import GaussianCopula as GaussianCopula
 from ._copula import GaussianCopulaBeta as GaussianCopulaBeta
@@ -120,6 +121,7 @@ from ._relaxed import RelaxedOneHotCategorical as RelaxedOneHotCategorical
 from ._relaxed import RelaxedOneHotCategoricalStraightThrough as RelaxedOneHotCategoricalStraightThrough
 from ._sine_bivariate_von_mises import SineBivariateVonMises as SineBivariateVonMises
 from ._sine_skewed import SineSkewed as SineSkewed
+from ._stable import Stable as Stable
 from ._student_t import StudentT as StudentT
 from ._transformed import TransformedDistribution as TransformedDistribution
 from ._truncated import LeftTruncatedDistribution as LeftTruncatedDistribution
