@@ -7,6 +7,8 @@ from ._activations import ELUTransform as ELUTransform
 from ._activations import LeakyReLUTransform as LeakyReLUTransform
 from ._activations import PositivePowerTransform as PositivePowerTransform
 from ._activations import TanhTransform as TanhTransform
+from ._autoregressive import BlockNeuralAutoregressiveTransform as BlockNeuralAutoregressiveTransform
+from ._autoregressive import InverseAutoregressiveTransform as InverseAutoregressiveTransform
 from ._biject import BijectionRegistry as BijectionRegistry
 from ._biject import biject_to as biject_to
 from ._biject import transform_to as transform_to
@@ -20,6 +22,10 @@ from ._elementwise import ExpTransform as ExpTransform
 from ._elementwise import PowerTransform as PowerTransform
 from ._elementwise import SigmoidTransform as SigmoidTransform
 from ._elementwise import SoftplusTransform as SoftplusTransform
+from ._flows import Householder as Householder
+from ._flows import Planar as Planar
+from ._flows import Radial as Radial
+from ._flows import Sylvester as Sylvester
 from ._fourier import ComplexTransform as ComplexTransform
 from ._fourier import PackRealFastFourierCoefficientsTransform as PackRealFastFourierCoefficientsTransform
 from ._fourier import RealFastFourierTransform as RealFastFourierTransform
@@ -33,9 +39,12 @@ from ._matrices import ScaledUnitLowerCholeskyTransform as ScaledUnitLowerCholes
 from ._matrices import SoftplusLowerCholeskyTransform as SoftplusLowerCholeskyTransform
 from ._matrices import SymmetricTransform as SymmetricTransform
 from ._matrices import UnitLowerCholeskyTransform as UnitLowerCholeskyTransform
+from ._mixing import GeneralizedChannelPermute as GeneralizedChannelPermute
+from ._mixing import MatrixExponential as MatrixExponential
 from ._parts import CatTransform as CatTransform
 from ._parts import StackTransform as StackTransform
 from ._record import Record as Record
+from ._record import as_pytree as as_pytree
 from ._shapes import PermuteTransform as PermuteTransform
 from ._shapes import ReshapeTransform as ReshapeTransform
 from ._shapes import UnpackTransform as UnpackTransform
@@ -45,6 +54,7 @@ from ._simplices import SimplexToOrderedTransform as SimplexToOrderedTransform
 from ._simplices import SoftmaxTransform as SoftmaxTransform
 from ._spectral import DiscreteCosineTransform as DiscreteCosineTransform
 from ._spectral import HaarTransform as HaarTransform
+from ._spline import Spline as Spline
 from ._subset import is_subset as is_subset
 from ._transform import ComposeTransform as ComposeTransform
 from ._transform import IdentityTransform as IdentityTransform

@@ -120,7 +120,7 @@ class PackRealFastFourierCoefficientsTransform(Transform):
         real, imaginary = x[..., :n_real], x[..., n_real:]
         # The first coefficient is real, and of an even number of entries the last one.
         widths = ((0, 0),) * (np.ndim(x) - 1) + ((1, n_real - 1 - np.shape(imaginary)[-1]),)
-        return jax.lax.complex(real, jnp.pad(imaginary, widths))
+        return _complex(real, jnp.pad(imaginary, widths))
 
     def _inverse(self, y: Any) -> Any:
         n = self.inverse_shape(np.shape(y))[-1]
@@ -163,7 +163,7 @@ class ComplexTransform(Transform):
 
     def __call__(self, x: Any) -> Any:
         self.forward_shape(np.shape(x))
-        return jax.lax.complex(x[..., 0], x[..., 1])
+        return _complex(x[..., 0], x[..., 1])
 
     def _inverse(self, y: Any) -> Any:
         return jnp.stack([jnp.real(y), jnp.imag(y)], axis=-1)
@@ -181,3 +181,9 @@ class ComplexTransform(Transform):
 
     def inverse_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         return (*shape, 2)
+
+
+def _complex(real: Any, imaginary: Any) -> Any:
+    """real + i imaginary; there are no complex numbers below single precision."""
+    dtype = jnp.promote_types(real.dtype, jnp.float32)
+    return jax.lax.complex(real.astype(dtype), imaginary.astype(dtype))

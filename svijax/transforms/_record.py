@@ -84,3 +84,9 @@ def _leaf_hash(leaf: Any) -> int:
     # One dtype, and + 0.0 for the negative zero: equal values must have equal hashes.
     value = np.asarray(leaf).astype(np.float64) + 0.0
     return hash((value.shape, value.tobytes()))
+
+
+def as_pytree(function: Any) -> Any:
+    """A callable as a pytree: itself where it is one, else a node without leaves."""
+    leaves = jax.tree.leaves(function)
+    return jax.tree_util.Partial(function) if len(leaves) == 1 and leaves[0] is function else function

@@ -86,7 +86,9 @@ CASES = [
     ConstraintCase(C.zero_sum(2), [PD - PD, SUMLESS], [[[1.0, -1.0], [0.5, -0.5]]], "zero_sum(2)", (2, 3)),
     ConstraintCase(C.square, [PD, LOW], [np.full((2, 2), np.inf)], "square", (3, 3)),
     ConstraintCase(C.symmetric, [PD, -EYE], [LOW, EYE * np.nan], "symmetric", (3, 3)),
-    ConstraintCase(C.lower_triangular, [LOW, -EYE], [LOW.T, PD, np.full((2, 2), np.inf)], "lower_triangular", (3, 3)),
+    ConstraintCase(
+        C.lower_triangular, [LOW, -EYE], [LOW.T, PD, np.full((2, 2), np.inf)], "lower_triangular", (3, 3)
+    ),
     ConstraintCase(C.unit_lower_cholesky, [EYE, UNIT], [LOW, -EYE, UNIT.T], "unit_lower_cholesky", (3, 3)),
     ConstraintCase(
         C.positive_semidefinite,
