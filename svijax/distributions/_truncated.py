@@ -76,10 +76,11 @@ class TruncatedDistribution(Wrapper):
         return log_mass(self.base_dist, self.low, self.high)
 
     def _within(self, value: Any) -> tuple[Any, Any]:
-        """Whether values lie between the bounds, and values that do."""
-        value, low, high = jnp.asarray(value), self.low, self.high
+        """Whether values lie in the support, and values that do."""
+        value, support = jnp.asarray(value), self.support
+        low, high = support.lower, support.upper  # type: ignore[attr-defined]
         inside = (True if low is None else value >= low) & (True if high is None else value <= high)
-        return inside, jnp.where(inside, value, high if low is None else low)
+        return inside, jnp.where(inside, value, self.low if high is None else high)
 
     def log_prob(self, value: Any) -> Any:
         inside, value = self._within(value)

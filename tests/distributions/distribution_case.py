@@ -89,6 +89,7 @@ class DistCase:
     single: float = 1e-5  # the same in float32, with a sentence in the row where it is larger
     moments: float = 1e-9  # relative error of moments and entropy in float64
     inverse: float = 1e-9  # relative error of cdf and icdf in float64
+    atom: bool = False  # whether a continuous law has a mass at the lower end of its support
     half: bool = True  # whether float16 and bfloat16 parameters are taken
 
     def make(self, **changes: Any) -> Any:
