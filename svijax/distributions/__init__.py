@@ -1,6 +1,7 @@
 """Distributions: immutable pytrees with densities, draws and the noise that draws are made of."""
 
 from svijax.transforms import biject_to as biject_to
+from svijax.transforms import transform_to as transform_to
 
 from . import constraints as constraints
 from . import transforms as transforms
@@ -30,6 +31,15 @@ from ._censored import LeftCensoredDistribution as LeftCensoredDistribution
 from ._censored import RightCensoredDistribution as RightCensoredDistribution
 from ._check import check as check
 from ._circulant_normal import CirculantNormal as CirculantNormal
+from ._conditional import ConditionalDistribution as ConditionalDistribution
+from ._conditional import ConditionalGeneralizedChannelPermute as ConditionalGeneralizedChannelPermute
+from ._conditional import ConditionalHouseholder as ConditionalHouseholder
+from ._conditional import ConditionalMatrixExponential as ConditionalMatrixExponential
+from ._conditional import ConditionalPlanar as ConditionalPlanar
+from ._conditional import ConditionalRadial as ConditionalRadial
+from ._conditional import ConditionalSpline as ConditionalSpline
+from ._conditional import ConditionalTransform as ConditionalTransform
+from ._conditional import ConditionalTransformedDistribution as ConditionalTransformedDistribution
 from ._copula import GaussianCopula as GaussianCopula
 from ._copula import GaussianCopulaBeta as GaussianCopulaBeta
 from ._delta import Delta as Delta
@@ -41,6 +51,7 @@ from ._empirical import Empirical as Empirical
 from ._euler_maruyama import EulerMaruyama as EulerMaruyama
 from ._expanded import ExpandedDistribution as ExpandedDistribution
 from ._exponential import Exponential as Exponential
+from ._finite_mixture import FiniteMixture as FiniteMixture
 from ._folded import FoldedDistribution as FoldedDistribution
 from ._gamma import Gamma as Gamma
 from ._gamma_gaussian_hmm import GammaGaussianHMM as GammaGaussianHMM
@@ -80,7 +91,6 @@ from ._masked import MaskedDistribution as MaskedDistribution
 from ._masked import masked_log_prob as masked_log_prob
 from ._masked_mixture import MaskedMixture as MaskedMixture
 from ._matrix_normal import MatrixNormal as MatrixNormal
-from ._mixture import FiniteMixture as FiniteMixture
 from ._mixture import Mixture as Mixture
 from ._mixture import MixtureGeneral as MixtureGeneral
 from ._mixture import MixtureSameFamily as MixtureSameFamily
