@@ -29,7 +29,6 @@ class _Censored(Wrapper):
 class _OneSided(_Censored):
     arg_constraints = parameters(censored=constraints.boolean)
     _fields = ("base_dist", "censored")
-    _keep_dtype = ("censored",)
     censored: Any
 
     def __init__(self, base_dist: Any, censored: Any = False, *, validate_args: bool | None = None) -> None:
@@ -70,7 +69,6 @@ class IntervalCensoredDistribution(_Censored):
 
     arg_constraints = parameters(left_censored=constraints.boolean, right_censored=constraints.boolean)
     _fields = ("base_dist", "left_censored", "right_censored")
-    _keep_dtype = ("left_censored", "right_censored")
     left_censored: Any
     right_censored: Any
 

@@ -22,6 +22,7 @@ from svijax.transforms import (
     Transform,
     constraints,
 )
+from svijax.transforms._constraint import Independent as IndependentConstraint
 from svijax.transforms._ranges import Range
 
 from ._distribution import Distribution
@@ -124,7 +125,7 @@ class TransformedDistribution(Wrapper):
     def _kept_inside(self, value: Any) -> tuple[Any, Any]:
         """The value, feasible where it was beyond an end of the codomain, and where it was not; None: no ends."""
         constraint = self.transform.codomain
-        if isinstance(constraint, constraints.Independent):
+        if isinstance(constraint, IndependentConstraint):
             constraint = constraint.base
         if not isinstance(constraint, Range) or (constraint.lower is None and constraint.upper is None):
             return value, None
@@ -154,9 +155,9 @@ class TransformedDistribution(Wrapper):
         )
         if inside is None:
             return tail
-        lower = self.transform.codomain.lower
+        lower = getattr(self.transform.codomain, "lower", None)
         below = given <= lower if lower is not None else given < value
-        return jnp.where(inside, tail, jnp.where(below, *(jnp.asarray(end, tail.dtype) for end in ends)))
+        return jnp.where(inside, tail, jnp.where(below, *ends).astype(tail.dtype))
 
     def cdf(self, value: Any) -> Any:
         return self._tail(value, "cdf", "survival_function", (0.0, 1.0))

@@ -140,7 +140,9 @@ class TruncatedDistribution(Wrapper):
         base = self.base_dist
         if not isinstance(base, Normal):
             self._lacks(f"{what} in closed form", "average over draws of sample(key, (n,))")
-        log_norm, first, second = self._log_normaliser, 0.0, 1.0
+        log_norm: Any = self._log_normaliser
+        first: Any = 0.0
+        second: Any = 1.0
         for bound, sign in ((self.low, 1), (self.high, -1)):
             if bound is not None:
                 z = (bound - base.loc) / base.scale
@@ -262,6 +264,10 @@ def _quantile(dist: TruncatedDistribution, u: Any) -> Any:
     )
     from_left = below[0] + u * (below[1] - below[0])
     from_right = above[1] + (1 - u) * (above[0] - above[1])
+    # Noise makes finite draws, where its smallest values would underflow.
+    tiny = float(jnp.finfo(u.dtype).tiny)
+    from_left = jnp.where(u > 0, jnp.maximum(from_left, tiny), from_left)
+    from_right = jnp.where(u < 1, jnp.maximum(from_right, tiny), from_right)
     left = from_left <= 0.5
     x = jnp.where(
         left, base.icdf(jnp.where(left, from_left, 0.5)), base._isf(jnp.where(left, 0.5, from_right))

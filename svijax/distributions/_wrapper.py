@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ class Wrapper(Distribution):
     the batch, or None; the base and they are broadcast together.
     """
 
-    _fields = ("base_dist",)
+    _fields: ClassVar[tuple[str, ...]] = ("base_dist",)
     base_dist: Any
 
     def _init_about(self, validate_args: bool | None, base_dist: Any, **params: Any) -> None:
