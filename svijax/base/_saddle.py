@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from ._numerics import float_dtype
@@ -32,7 +33,7 @@ def deviance(k: Any, mu: Any) -> jax.Array:
     """k log(k / mu) + mu - k for k >= 0 and mu >= 0, without cancellation where k is near mu.
 
     It is 0 at k = mu, mu at k = 0, and inf at mu = 0 < k. Its derivatives are 1 - k / mu in mu (1 at k = mu = 0)
-    and log(k / mu) in k, which is cut off to a finite number at k = 0.
+    and log(k / mu) in k, of which log k is left out at k = 0, where it is infinite.
     """
     dtype = float_dtype(k, mu)
     return _deviance(jnp.asarray(k, dtype), jnp.asarray(mu, dtype))
@@ -138,7 +139,8 @@ def deviance_by_gap(k: jax.Array, mu: jax.Array, gap: jax.Array, lifted: jax.Arr
     cubic = w * square * series
     up = lift(k)
     low = mu < 1.0 / up
-    ratio = k / jnp.where(near, 1.0, jnp.where(low, lifted, mu))
+    # At k = 0 the log, which counts in derivatives only, is that of k = 1; see ``factorial_excess``.
+    ratio = jnp.where(k == 0, 1.0, k) / jnp.where(near, 1.0, jnp.where(low, lifted, mu))
     far = jnp.log(jnp.maximum(ratio, float(info.tiny))) + jnp.where(low, 2.0 * math.log(up), 0.0)
     value = jnp.where(near, gap * w + k * cubic, k * far - gap)
     return value, jnp.where(near, 2.0 * w + cubic, far)
@@ -185,7 +187,8 @@ def stirling_error(x: Any) -> jax.Array:
 def factorial_excess(k: Any) -> jax.Array:
     """log Gamma(k + 1) - (k log k - k) for k >= 0: 0 at 0, and log(2 pi k) / 2 + stirling_error(k) above.
 
-    Its derivative in k is infinite at 0, and cut off to a finite number there.
+    Its derivative in k is infinite at 0. There that of k log k is left out, as it is in ``deviance``: the derivative
+    of the sum of the two is right.
     """
     k = jnp.asarray(k, float_dtype(k))
     steps, terms = _steps(k.dtype)
@@ -194,7 +197,7 @@ def factorial_excess(k: Any) -> jax.Array:
     ratio = jnp.where(small, (low + steps) ** (steps - 1) / product, 1.0)
     carried = jnp.where(small, -low * jnp.log(low / (low + steps)) - steps, 0.0)
     excess = 0.5 * jnp.log((2.0 * math.pi) * up * (ratio * ratio)) + _series(up, terms) + carried
-    return jnp.where(k == 0, 0.0, excess)
+    return jnp.where(k == 0, -float(np.euler_gamma) * k, excess)
 
 
 def log_gamma(x: Any) -> jax.Array:

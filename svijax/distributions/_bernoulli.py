@@ -37,13 +37,17 @@ class Bernoulli(TwoWay):
     def log_prob(self, value: Any) -> Any:
         value = jnp.asarray(value)
         inside = (value >= 0) & (value <= 1)
+        if self._logits is None:
+            # Where the value has no mass, neither has the derivative.
+            inside = inside & ((value <= 0) | (self._probs > 0)) & ((value >= 1) | (self._probs < 1))
         value = jnp.where(inside, value, jnp.zeros((), value.dtype))
-        return jnp.where(inside, self._log_mass(value), -jnp.inf)
+        return jnp.where(inside, self._log_mass(value, inside), -jnp.inf)
 
-    def _log_mass(self, value: jax.Array) -> Any:
+    def _log_mass(self, value: jax.Array, inside: Any) -> Any:
         if self._logits is None:
             value = value.astype(self._probs.dtype) if value.dtype == bool else value
-            return xlogy(value, self._probs) + xlog1py(1 - value, -self._probs)
+            probs = jnp.where(inside, self._probs, 0.5)
+            return xlogy(value, probs) + xlog1py(1 - value, -probs)
         logits = jnp.asarray(self._logits)
         if jnp.issubdtype(value.dtype, jnp.inexact):
             return value * logits - softplus(logits)

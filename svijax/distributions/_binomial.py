@@ -7,18 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betainc
 
 from svijax.base import is_concrete
 from svijax.transforms import Constraint, constraints
 
-from ._counts import log_binomial, products_apart, wide
+from ._counts import BetaTails, log_binomial, products_apart, wide
 from ._distribution import Distribution
 from ._logits import TwoWay, take_one
 from ._parameters import as_float, parameters
 
 
-class Binomial(TwoWay):
+class Binomial(TwoWay, BetaTails):
     """p(k) = C(n, k) probs^k (1 - probs)^(n - k), k = 0, …, n = total_count.
 
     total_count broadcasts with probs or logits, of which exactly one is given. ``entropy`` is a sum over all values.
@@ -53,17 +52,20 @@ class Binomial(TwoWay):
         return binomial_draw(key, count, probs, self.shape(sample_shape), self.dtype)
 
     def log_prob(self, value: Any) -> Any:
+        p, q, beyond = self._normal_probs()
         inside = (value >= 0) & (value <= self.total_count)
-        n = wide(self.total_count, self._float)
+        # Counts that p = 0 or p = 1 excludes have no mass, and no derivative.
+        inside = inside & ((value == 0) | (p > 0)) & ((value == self.total_count) | (q > 0))
         k = jnp.where(inside, wide(value, self._float), 0.0)
-        # Of the two, n is negative for the extended binomial only.
-        others = jnp.where(inside, n - k, 0.0)
-        p, q = wide(self.probs, self._float), wide(self._failure_probs, self._float)
+        others = jnp.where(inside, wide(self.total_count, self._float) - k, 0.0)
+        n = k + others
         # k - n p, from the smaller of the two probabilities: the other may be rounded.
         low = p <= q
         excess = products_apart(jnp.where(low, k, others), jnp.ones_like(p), n, jnp.where(low, p, q))
         excess = jnp.where(low, excess, -excess)
-        return jnp.where(inside, log_binomial(k, others, p, q, excess), -jnp.inf).astype(self._float)
+        log_mass = log_binomial(k, others, p, q, excess)
+        log_mass += k * jnp.minimum(beyond, 0.0) - others * jnp.maximum(beyond, 0.0)
+        return jnp.where(inside, log_mass, -jnp.inf).astype(self._float)
 
     @property
     def mean(self) -> Any:
@@ -73,20 +75,13 @@ class Binomial(TwoWay):
     def variance(self) -> Any:
         return self.total_count * self.probs * self._failure_probs
 
-    def cdf(self, value: Any) -> Any:
+    @property
+    def _last(self) -> Any:
+        return as_float(self.total_count, self._float)
+
+    def _beta_arguments(self, k: Any) -> tuple[Any, Any, Any, Any]:
         # P(X <= k) = I_(1 - p)(n - k, k + 1).
-        return self._tail(value, 0.0, 1.0, lambda n, k: betainc(n - k, k + 1, self._failure_probs))
-
-    def survival_function(self, value: Any) -> Any:
-        """P(X > value), whose digits are not lost where it is small."""
-        return self._tail(value, 1.0, 0.0, lambda n, k: betainc(k + 1, n - k, self.probs))
-
-    def _tail(self, value: Any, before: float, after: float, between: Any) -> Any:
-        n = as_float(self.total_count, self._float)
-        k = jnp.floor(as_float(value, self._float))
-        inner = jnp.clip(k, 0.0, jnp.maximum(n - 1, 0.0))
-        middle = between(jnp.maximum(n, inner + 1), inner)
-        return jnp.where(k < 0, before, jnp.where(k >= n, after, middle))
+        return jnp.maximum(self._last, k + 1) - k, k + 1, self._failure_probs, self.probs
 
     def entropy(self) -> Any:
         log_mass = self.log_prob(self.enumerate_support(expand=False))

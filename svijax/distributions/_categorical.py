@@ -43,8 +43,9 @@ class Categorical(ManyWay):
         index = jnp.where(inside, index, 0)
         if self._logits is None:
             # Entry first and logarithm then: a probability of 0 elsewhere has no part in the derivative.
-            probs = jnp.where(inside, pick(jnp.asarray(self._probs), index), 1.0)
-            return jnp.where(inside, jnp.log(probs), -jnp.inf)
+            probs = pick(jnp.asarray(self._probs), index)
+            inside = inside & (probs > 0)
+            return jnp.where(inside, jnp.log(jnp.where(inside, probs, 1.0)), -jnp.inf)
         return jnp.where(inside, pick(self._log_probs(), index), -jnp.inf)
 
     @property

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from svijax.base import deviance, factorial_excess
+from svijax.base import betainc, deviance, factorial_excess, log_betainc
 
+from ._distribution import Distribution
 from ._parameters import as_float
 
 
@@ -64,6 +66,76 @@ def log_polya_class(k: Any, concentration: Any, n: Any, total: Any, excess: Any)
     apart += deviance_from(concentration, total * probability, -gap)
     joint = factorial_excess(k) + factorial_excess(concentration) - factorial_excess(both)
     return -joint - jnp.log1p(k / concentration) - apart
+
+
+class CountTails(Distribution):
+    """Distribution functions of counts, which step at the integers; a family states what lies between the ends."""
+
+    def cdf(self, value: Any) -> Any:
+        return self._step(value, 0.0, self._below, 1.0)
+
+    def log_cdf(self, value: Any) -> Any:
+        """log P(X <= value), without underflow."""
+        return self._step(value, -jnp.inf, self._log_below, 0.0)
+
+    def survival_function(self, value: Any) -> Any:
+        """P(X > value), without cancellation."""
+        return self._step(value, 1.0, self._above, 0.0)
+
+    def log_survival_function(self, value: Any) -> Any:
+        """log P(X > value), without underflow."""
+        return self._step(value, 0.0, self._log_above, -jnp.inf)
+
+    def _step(self, value: Any, before: float, between: Callable[[Any], Any], after: float) -> Any:
+        k = jnp.floor(as_float(value, self._float))
+        last = self._last
+        if last is None:
+            return jnp.where(k < 0, before, between(jnp.maximum(k, 0.0)))
+        inner = jnp.clip(k, 0.0, jnp.maximum(last - 1, 0.0))
+        return jnp.where(k < 0, before, jnp.where(k >= last, after, between(inner)))
+
+    @property
+    def _float(self) -> Any:
+        raise NotImplementedError
+
+    @property
+    def _last(self) -> Any:
+        """The largest count as a float, if there is one."""
+        return None
+
+    def _below(self, k: Any) -> Any:
+        raise NotImplementedError
+
+    def _log_below(self, k: Any) -> Any:
+        raise NotImplementedError
+
+    def _above(self, k: Any) -> Any:
+        raise NotImplementedError
+
+    def _log_above(self, k: Any) -> Any:
+        raise NotImplementedError
+
+
+class BetaTails(CountTails):
+    """P(X <= k) = I_x(a, b), a regularised incomplete beta function."""
+
+    def _beta_arguments(self, k: Any) -> tuple[Any, Any, Any, Any]:
+        """a, b, x and 1 - x."""
+        raise NotImplementedError
+
+    def _below(self, k: Any) -> Any:
+        return betainc(*self._beta_arguments(k))
+
+    def _log_below(self, k: Any) -> Any:
+        return log_betainc(*self._beta_arguments(k))
+
+    def _above(self, k: Any) -> Any:
+        a, b, x, rest = self._beta_arguments(k)
+        return betainc(b, a, rest, x)
+
+    def _log_above(self, k: Any) -> Any:
+        a, b, x, rest = self._beta_arguments(k)
+        return log_betainc(b, a, rest, x)
 
 
 def as_integers(value: Any, dtype: Any) -> jax.Array:

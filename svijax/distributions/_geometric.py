@@ -75,8 +75,9 @@ class Geometric(TwoWay):
 
     def entropy(self) -> Any:
         log_success, log_failure = self._log_probs()
-        log_failure = jnp.where(log_failure == -jnp.inf, 0.0, log_failure)
-        return -log_success - self._odds * log_failure
+        if self._probs is None:
+            return -log_success - self._odds * log_failure
+        return -log_success - xlog1py(1 - self._probs, -self._probs) / self._probs
 
 
 class GeometricProbs(Geometric):

@@ -12,6 +12,9 @@ from svijax.base import ArgumentError, cast, log_sigmoid, message, open_unit
 
 from ._distribution import Distribution
 
+# Logarithms of probabilities by size of the dtype, some way above the smallest.
+_LEAST_LOG = {4: -80.0, 8: -700.0}
+
 
 def take_one(owner: str, **given: Any) -> None:
     """Raise unless exactly one of the alternatives is given."""
@@ -61,6 +64,20 @@ class TwoWay(Distribution):
             return log_sigmoid(self._logits), log_sigmoid(-self._logits)
         return jnp.log(self._probs), jnp.log1p(-self._probs)
 
+    def _normal_probs(self) -> tuple[Any, Any, Any]:
+        """p and 1 - p in single precision at least, and by how much the logits are beyond those of both.
+
+        Logits so far out that one of the two would underflow are cut off.
+        """
+        dtype = jnp.promote_types(self._float, jnp.float32)
+        if self._probs is None:
+            logits = jnp.asarray(self._logits, dtype)
+            end = _LEAST_LOG[dtype.itemsize]
+            near = jnp.clip(logits, end, -end)
+            return jax.nn.sigmoid(near), jax.nn.sigmoid(-near), logits - near
+        p = jnp.asarray(self._probs, dtype)
+        return p, 1 - p, jnp.zeros_like(p)
+
     def _finite_logits(self) -> Any:
         """The logits, finite for probabilities of 0 and 1 too."""
         if self._probs is None:
@@ -97,6 +114,19 @@ class ManyWay(Distribution):
         if self._logits is None:
             return jnp.log(self._probs)
         return jax.nn.log_softmax(self._logits, axis=-1)
+
+    def _normal_probs(self) -> tuple[Any, Any]:
+        """The probabilities in single precision at least, and by how much their logarithms are below those.
+
+        Logits so far down that the probability would underflow are cut off.
+        """
+        dtype = jnp.promote_types(self._float, jnp.float32)
+        if self._logits is None:
+            p = jnp.asarray(self._probs, dtype)
+            return p, jnp.zeros_like(p)
+        log_p = jax.nn.log_softmax(jnp.asarray(self._logits, dtype), axis=-1)
+        near = jnp.maximum(log_p, _LEAST_LOG[dtype.itemsize])
+        return jnp.exp(near), log_p - near
 
     def _finite_logits(self) -> Any:
         """The logits, finite for probabilities of 0 too."""

@@ -64,15 +64,15 @@ class Multinomial(ManyWay):
         return multinomial_draw(key, self, cumulative(self.probs), shape)
 
     def log_prob(self, value: Any) -> Any:
-        inside = self.support(value)
+        p, beyond = self._normal_probs()
+        inside = self.support(value) & jnp.all((p > 0) | (jnp.asarray(value) == 0), axis=-1)
         k = jnp.where(inside[..., None], wide(value, self._float), 0.0)
-        p = wide(self.probs, self._float)
-        # Counts that are no counts of total_count draws are exchanged for 0 draws.
+        # Counts that have no mass are exchanged for those of 0 draws.
         n = jnp.where(inside, wide(self.total_count, self._float), 0.0)
         each = n[..., None]
         # Probabilities whose sum is 1 but for rounding count as normalised.
         excess = products_apart(k, jnp.ones_like(p), each, p)
-        classes = factorial_excess(k) + deviance_from(k, each * p, excess)
+        classes = factorial_excess(k) + deviance_from(k, each * p, excess) - k * beyond
         log_mass = factorial_excess(n) - jnp.sum(classes, axis=-1)
         return jnp.where(inside, log_mass, -jnp.inf).astype(self._float)
 

@@ -6,24 +6,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betainc
 
 from svijax.base import factorial_excess
 from svijax.transforms import constraints
 
-from ._counts import deviance_from, products_apart, wide
-from ._distribution import Distribution
+from ._counts import BetaTails, deviance_from, products_apart, wide
 from ._gamma import log_gamma_draw
 from ._logits import TwoWay, take_one
-from ._parameters import as_float, parameters
+from ._parameters import parameters
 from ._poisson import poisson_draw
 
 
-class _PoissonMixture(Distribution):
-    """Counts whose rate has a gamma distribution of shape r: p(k) = Gamma(k + r) / (k! Gamma(r)) p^k q^r, q = 1 - p.
-
-    A family states its shape and p, q, p / q as ``_parts``, and k - (k + r) p as ``_excess``.
-    """
+class _PoissonMixture(BetaTails):
+    """Counts whose rate has a gamma distribution of shape r: p(k) = Gamma(k + r) / (k! Gamma(r)) p^k q^r, q = 1 - p."""
 
     support = constraints.nonnegative_integer
 
@@ -31,53 +26,57 @@ class _PoissonMixture(Distribution):
     def _shape(self) -> Any:
         raise NotImplementedError
 
-    def _parts(self) -> tuple[Any, Any, Any]:
-        """p, q and p / q, none of them rounded more than once."""
+    @property
+    def _odds(self) -> Any:
+        """p / q."""
+        raise NotImplementedError
+
+    def _parts(self) -> tuple[Any, Any]:
+        """p and q in single precision at least."""
         raise NotImplementedError
 
     def _excess(self, k: Any) -> Any:
-        """k - (k + r) p = k q - r p without cancellation, of wide floats."""
+        """k - (k + r) p = k q - r p without cancellation."""
         raise NotImplementedError
+
+    @property
+    def _beyond(self) -> Any:
+        """What the logits of p and q leave out."""
+        return 0.0
 
     def _sample(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
         key_rate, key_count = jax.random.split(key)
         shape = self.shape(sample_shape)
         rate = jnp.exp(log_gamma_draw(key_rate, wide(self._shape, self._float), shape))
-        return poisson_draw(key_count, rate * wide(self._parts()[2], self._float), shape, self.dtype)
+        return poisson_draw(key_count, rate * wide(self._odds, self._float), shape, self.dtype)
 
     @property
     def _float(self) -> Any:
         return self._shape.dtype
 
     def log_prob(self, value: Any) -> Any:
-        inside = value >= 0
-        k = jnp.where(inside, wide(value, self._float), 0.0)
-        r, (p, q, _) = wide(self._shape, self._float), (wide(part, self._float) for part in self._parts())
+        p, q = self._parts()
+        # Counts that p = 0 excludes have no mass, and no derivative.
+        inside = (value >= 0) & ((value == 0) | (p > 0))
+        k, r = jnp.where(inside, wide(value, self._float), 0.0), wide(self._shape, self._float)
         total, excess = k + r, self._excess(k)
+        joint = factorial_excess(total) - factorial_excess(k) - factorial_excess(r) - jnp.log1p(k / r)
         apart = deviance_from(k, total * p, excess) + deviance_from(r, total * q, -excess)
-        log_mass = (
-            factorial_excess(total) - factorial_excess(k) - factorial_excess(r) - jnp.log1p(k / r) - apart
-        )
-        return jnp.where(inside, log_mass, -jnp.inf).astype(self._float)
+        beyond = k * jnp.minimum(self._beyond, 0.0) - r * jnp.maximum(self._beyond, 0.0)
+        return jnp.where(inside, joint - apart + beyond, -jnp.inf).astype(self._float)
 
     @property
     def mean(self) -> Any:
-        return self._shape * self._parts()[2]
+        return self._shape * self._odds
 
     @property
     def variance(self) -> Any:
-        _, q, odds = self._parts()
-        return self._shape * odds / q
+        return self._shape * self._odds * (1 + self._odds)
 
-    def cdf(self, value: Any) -> Any:
+    def _beta_arguments(self, k: Any) -> tuple[Any, Any, Any, Any]:
         # P(X <= k) = I_q(r, k + 1).
-        k = jnp.floor(as_float(value, self._float))
-        return jnp.where(k < 0, 0.0, betainc(self._shape, jnp.maximum(k, 0.0) + 1, self._parts()[1]))
-
-    def survival_function(self, value: Any) -> Any:
-        """P(X > value), whose digits are not lost where it is small."""
-        k = jnp.floor(as_float(value, self._float))
-        return jnp.where(k < 0, 1.0, betainc(jnp.maximum(k, 0.0) + 1, self._shape, self._parts()[0]))
+        p, q = self._parts()
+        return self._shape, k + 1, q, p
 
 
 class GammaPoisson(_PoissonMixture):
@@ -97,8 +96,13 @@ class GammaPoisson(_PoissonMixture):
     def _shape(self) -> Any:
         return self.concentration
 
-    def _parts(self) -> tuple[Any, Any, Any]:
-        return 1 / (1 + self.rate), self.rate / (1 + self.rate), 1 / self.rate
+    @property
+    def _odds(self) -> Any:
+        return 1 / self.rate
+
+    def _parts(self) -> tuple[Any, Any]:
+        rate = wide(self.rate, self._float)
+        return 1 / (1 + rate), rate / (1 + rate)
 
     def _excess(self, k: Any) -> Any:
         rate, c = wide(self.rate, self._float), wide(self.concentration, self._float)
@@ -120,13 +124,16 @@ class NegativeBinomial2(_PoissonMixture):
     def _shape(self) -> Any:
         return self.concentration
 
-    def _parts(self) -> tuple[Any, Any, Any]:
-        total = self._mean + self.concentration
-        return self._mean / total, self.concentration / total, self._mean / self.concentration
+    @property
+    def _odds(self) -> Any:
+        return self._mean / self.concentration
+
+    def _parts(self) -> tuple[Any, Any]:
+        mean, c = wide(self._mean, self._float), wide(self.concentration, self._float)
+        return mean / (mean + c), c / (mean + c)
 
     def _excess(self, k: Any) -> Any:
-        mean, c = wide(self._mean, self._float), wide(self.concentration, self._float)
-        return (k - mean) * (c / (mean + c))
+        return (k - wide(self._mean, self._float)) * self._parts()[1]
 
     @property
     def mean(self) -> Any:
@@ -160,15 +167,19 @@ class NegativeBinomial(_PoissonMixture, TwoWay):
     def _shape(self) -> Any:
         return self.total_count
 
-    def _parts(self) -> tuple[Any, Any, Any]:
-        p, q = self.probs, self._failure_probs
-        return p, q, p / q if self._logits is None else jnp.exp(self._logits)
+    @property
+    def _odds(self) -> Any:
+        return self._probs / self._failure_probs if self._logits is None else jnp.exp(self._logits)
+
+    def _parts(self) -> tuple[Any, Any]:
+        return self._normal_probs()[:2]
+
+    @property
+    def _beyond(self) -> Any:
+        return self._normal_probs()[2]
 
     def _excess(self, k: Any) -> Any:
-        r, (p, q, _) = (
-            wide(self.total_count, self._float),
-            (wide(part, self._float) for part in self._parts()),
-        )
+        r, (p, q) = wide(self.total_count, self._float), self._parts()
         excess = products_apart(k, q, r, p)
         # q is rounded from 1 - p, but the difference is not.
         return excess if self._probs is None else excess + k * ((1 - q) - p)

@@ -39,8 +39,14 @@ class OneHotCategorical(ManyWay):
         inside = self.support(value)
         # Linear in the value, so that a straight-through draw carries its derivatives on.
         x = jnp.asarray(jnp.where(inside[..., None], value, 0), self._float)
-        log_mass = jnp.sum(xlogy(x, self._probs) if self._logits is None else x * self._log_probs(), axis=-1)
-        return jnp.where(inside, log_mass, -jnp.inf)
+        if self._logits is None:
+            # A class of probability 0 has no mass, and no derivative.
+            possible = jnp.asarray(self._probs) > 0
+            log_probs = jnp.log(jnp.where(possible, self._probs, 1.0))
+            inside = inside & jnp.all(possible | (x == 0), axis=-1)
+        else:
+            log_probs = self._log_probs()
+        return jnp.where(inside, jnp.sum(x * log_probs, axis=-1), -jnp.inf)
 
     @property
     def mean(self) -> Any:

@@ -7,14 +7,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammainc, gammaincc
 
-from svijax.base import deviance, factorial_excess, is_concrete, is_threefry
+from svijax.base import (
+    deviance,
+    factorial_excess,
+    gammainc,
+    gammaincc,
+    is_concrete,
+    is_threefry,
+    log_gammainc,
+    log_gammaincc,
+)
 from svijax.transforms import constraints
 
-from ._counts import wide
-from ._distribution import Distribution
-from ._parameters import as_float, parameters
+from ._counts import CountTails, wide
+from ._parameters import parameters
 
 
 def poisson_draw(key: jax.Array, rate: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
@@ -25,7 +32,7 @@ def poisson_draw(key: jax.Array, rate: Any, shape: tuple[int, ...], dtype: Any) 
     return jax.random.poisson(key, jnp.minimum(rate, 0.999 * jnp.iinfo(dtype).max), shape, dtype)
 
 
-class Poisson(Distribution):
+class Poisson(CountTails):
     """p(k) = rate^k exp(-rate) / k!, k = 0, 1, 2, …; rate >= 0.
 
     Between the integers the log mass is that of k! = Gamma(k + 1). With ``is_sparse`` counts that can be read (numpy,
@@ -66,15 +73,22 @@ class Poisson(Distribution):
     def variance(self) -> Any:
         return self.rate
 
-    def cdf(self, value: Any) -> Any:
-        # P(X <= k) = Q(k + 1, rate).
-        k = jnp.floor(as_float(value, self.rate.dtype))
-        return jnp.where(k < 0, 0.0, gammaincc(jnp.maximum(k, 0.0) + 1, self.rate))
+    @property
+    def _float(self) -> Any:
+        return self.rate.dtype
 
-    def survival_function(self, value: Any) -> Any:
-        """P(X > value), whose digits are not lost where it is small."""
-        k = jnp.floor(as_float(value, self.rate.dtype))
-        return jnp.where(k < 0, 1.0, gammainc(jnp.maximum(k, 0.0) + 1, self.rate))
+    # P(X <= k) = Q(k + 1, rate).
+    def _below(self, k: Any) -> Any:
+        return gammaincc(k + 1, self.rate)
+
+    def _log_below(self, k: Any) -> Any:
+        return log_gammaincc(k + 1, self.rate)
+
+    def _above(self, k: Any) -> Any:
+        return gammainc(k + 1, self.rate)
+
+    def _log_above(self, k: Any) -> Any:
+        return log_gammainc(k + 1, self.rate)
 
 
 def _log_mass(value: Any, rate: Any) -> Any:

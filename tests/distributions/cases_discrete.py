@@ -48,7 +48,7 @@ def _of_counts(law: Any, **moments: Any) -> Reference:
     )
 
 
-def _exact(log_prob: Callable[[Any], Any], law: Any) -> Reference:
+def _exact(log_prob: Callable[[Any], Any], law: Any, **moments: Any) -> Reference:
     """The log masses of ``log_prob``, a function of one mpmath number, and the rest from SciPy's ``law``."""
     return Reference(
         log_prob=lambda x: np.reshape([float(log_prob(k)) for k in np.ravel(x)], np.shape(x)),
@@ -56,6 +56,7 @@ def _exact(log_prob: Callable[[Any], Any], law: Any) -> Reference:
         icdf=law.ppf,
         mean=law.mean(),
         variance=law.var(),
+        **moments,
     )
 
 
@@ -80,7 +81,8 @@ def _binomial_exact(total_count: Any, probs: Any) -> Reference:
         choices = mp.loggamma(n + 1) - mp.loggamma(k + 1) - mp.loggamma(n - k + 1)
         return choices + k * mp.log(p) + (n - k) * mp.log(1 - p)
 
-    return _exact(log_prob, stats.binom(n, float(probs)))
+    law = stats.binom(n, float(probs))
+    return _exact(log_prob, law, entropy=float(law.entropy()))
 
 
 def _negative_binomial(r: Any, p: Any) -> Reference:
@@ -312,7 +314,7 @@ CASES = {
         lambda total_count, probs: stats.binom(total_count, probs),
         "probs",
         fixed={"total_count": 12},
-        outside=(2.5e9,),
+        outside=(13, 1_000_000_000),
     ),
     "binomial_logits": DistCase(
         dist.BinomialLogits,
@@ -328,7 +330,6 @@ CASES = {
         "probs",
         fixed={"total_count": 100_000},
         values=[0, 1, 69_000, 70_900, 71_000, 71_143, 72_000, 99_990, 100_000],
-        lacks=("entropy",),
     ),
     "extended_binomial": DistCase(
         dist.ExtendedBinomial,
@@ -396,7 +397,7 @@ CASES = {
         "probs",
         bump_to=[0.0, 0.26, 0.0, 0.74, 0.0],
         values=[1, 3],
-        outside=(0, 1.5, 2, 4),
+        outside=(1.5, 0, 2, 4, 5),
     ),
     "dirichlet_multinomial": DistCase(
         dist.DirichletMultinomial,
@@ -677,7 +678,7 @@ CASES = {
         marginals=lambda temperature, logits: _one_hot_marginals(_softmax(logits)),
         pathwise="none",
     ),
-    # It has no parameter that could be moved.
+    # It has no parameter that could be moved, and no inverse of the series.
     "truncated_polya_gamma": DistCase(
         dist.TruncatedPolyaGamma,
         {},
@@ -685,6 +686,8 @@ CASES = {
         values=[0.02, 0.05, 0.1, 0.1599, 0.16, 0.3, 1.0, 2.4],
         edges=(1e-3, 2.5),
         outside=(-0.1, 0.0, 2.6),
+        lacks=("icdf",),
+        pathwise="none",
         half=False,
     ),
 }
