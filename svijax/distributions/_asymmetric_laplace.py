@@ -216,6 +216,9 @@ class SoftAsymmetricLaplace(LocationScale):
         tail = jnp.exp(self._log_nearer_tail(z))
         return jnp.where(z < 0, 1 - tail, tail)
 
+    def _has_cdf_derivatives(self) -> bool:
+        return True
+
     icdf = Distribution.icdf
     _isf = Distribution._isf
     entropy = Distribution.entropy

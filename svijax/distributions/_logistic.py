@@ -15,7 +15,7 @@ from svijax.transforms import constraints
 
 from ._location_scale import LocationScale, LogScale, StandardForm, SymmetricLocationScale, minus_abs
 from ._parameters import parameters
-from ._tails import from_zero, log_cdf_of_log_hazard, log_ratio, log_softplus, widened
+from ._tails import from_zero, log_cdf_of_log_hazard, log_softplus, widened
 
 trigamma = widened(lambda x: polygamma(1, x))
 
@@ -136,14 +136,13 @@ class Dagum(_SkewForm, LogScale):
 
         def inside(x: Any) -> Any:
             zero = x == 0
-            log_x = log_ratio(jnp.where(zero, self.scale, x), self.scale)
-            z = a * jnp.where(zero, -jnp.inf, log_x)
-            size = minus_abs(z)
-            # (a p - 1) log(x / b) for x < b, with 0 log 0 = 0; -(a + 1) log(x / b) beyond.
-            main = jnp.where(zero, 0.0, jnp.where(z < 0, a * p - 1, -a - 1) * log_x)
+            log_x = jnp.log(jnp.where(zero, 1.0, x))
+            size = jnp.where(zero, -jnp.inf, minus_abs(a * log_x))
+            # (a p - 1) log(x / b) for x < b, and -(a + 1) log(x / b) beyond, so that nothing cancels.
+            main = jnp.where(log_x < 0, a * p - 1, -a - 1) * log_x
             return main - (p + 1) * jnp.log1p(jnp.exp(size)) + jnp.log(a * p) - jnp.log(self.scale)
 
-        return from_zero(inside, jnp.asarray(value), a * p - 1)
+        return from_zero(inside, jnp.asarray(value) / self.scale, a * p - 1)
 
     def _log_moment(self, n: int) -> Any:
         """log E (X / scale)^n, n < sharpness."""

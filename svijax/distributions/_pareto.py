@@ -12,7 +12,7 @@ from svijax.transforms import Constraint, constraints
 
 from ._location_scale import LogScale
 from ._parameters import parameters
-from ._tails import log1mexp, log_ratio
+from ._tails import log1mexp
 
 
 class _PowerTail(LogScale):
@@ -38,7 +38,7 @@ class _PowerTail(LogScale):
         scale, power = self._scale_and_power()
         value = jnp.asarray(value)
         inside = value >= scale
-        depth = log_ratio(jnp.where(inside, value, scale), scale)
+        depth = jnp.log1p((jnp.where(inside, value, scale) - scale) / scale)
         return jnp.where(inside, jnp.log(power) - jnp.log(scale) - (power + 1) * depth, -jnp.inf)
 
     def _z_cdf(self, z: Any) -> Any:

@@ -413,15 +413,15 @@ CASES = {
             dist.DoublyTruncatedPowerLaw,
             {"alpha": alpha, "low": low, "high": 20.0},
             _power_law,
-            "high",
+            bump,
             edges=(low, 20.0),
             slopes=alpha != -1.0,  # the truth has no derivative in alpha at -1
         )
-        for name, alpha, low in (
-            ("steep", -4.5, 0.5),
-            ("falling", -0.4, 0.5),
-            ("rising", 2.5, 0.5),
-            ("log_uniform", -1.0, 0.5),
+        for name, alpha, low, bump in (
+            ("steep", -4.5, 0.5, "alpha"),
+            ("falling", -0.4, 0.5, "high"),
+            ("rising", 2.5, 0.5, "high"),
+            ("log_uniform", -1.0, 0.5, "high"),
         )
     },
     **{
