@@ -23,9 +23,11 @@ from ._errors import UnknownNameError as UnknownNameError
 from ._errors import check_names as check_names
 from ._errors import message as message
 from ._incomplete import betainc as betainc
+from ._incomplete import betaincc as betaincc
 from ._incomplete import gammainc as gammainc
 from ._incomplete import gammaincc as gammaincc
 from ._incomplete import log_betainc as log_betainc
+from ._incomplete import log_betaincc as log_betaincc
 from ._incomplete import log_gammainc as log_gammainc
 from ._incomplete import log_gammaincc as log_gammaincc
 from ._keys import as_key as as_key
@@ -66,8 +68,9 @@ from ._packing import FreeParams as FreeParams
 from ._packing import Layout as Layout
 from ._packing import pack as pack
 from ._packing import plan as plan
+from ._quantiles import betainccinv as betainccinv
 from ._quantiles import betaincinv as betaincinv
-from ._quantiles import betaincinv_pair as betaincinv_pair
+from ._quantiles import betaincinv_log_odds as betaincinv_log_odds
 from ._quantiles import gammainccinv as gammainccinv
 from ._quantiles import gammaincinv as gammaincinv
 from ._saddle import deviance as deviance

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,37 +14,66 @@ from ._numerics import float_dtype
 from ._tails import beta_tail, gamma_tail
 
 
+def at_least_single(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function evaluated in single precision where its arguments are all half, with the result in theirs."""
+
+    @functools.wraps(function)
+    def evaluate(*args: Any, **options: Any) -> Any:
+        dtype = float_dtype(*(arg for arg in args if arg is not None))
+        if jnp.finfo(dtype).bits >= 32:
+            return function(*args, **options)
+        wide = (arg if arg is None else jnp.asarray(arg, jnp.float32) for arg in args)
+        return jax.tree.map(lambda out: out.astype(dtype), function(*wide, **options))
+
+    return evaluate
+
+
+@at_least_single
 def gammainc(a: Any, x: Any) -> jax.Array:
     """P(a, x), the distribution function of Gamma(a, 1) at x; a > 0."""
     return _one(*_gamma_logs(a, x), wanted=True)
 
 
+@at_least_single
 def gammaincc(a: Any, x: Any) -> jax.Array:
     """Q(a, x) = 1 - P(a, x), without cancellation."""
     return _one(*_gamma_logs(a, x), wanted=False)
 
 
+@at_least_single
 def log_gammainc(a: Any, x: Any) -> jax.Array:
     """log P(a, x), without underflow."""
     return _log_one(*_gamma_logs(a, x), wanted=True)
 
 
+@at_least_single
 def log_gammaincc(a: Any, x: Any) -> jax.Array:
     """log Q(a, x), without underflow."""
     return _log_one(*_gamma_logs(a, x), wanted=False)
 
 
+@at_least_single
 def betainc(a: Any, b: Any, x: Any, rest: Any = None) -> jax.Array:
-    """I_x(a, b), the distribution function of Beta(a, b) at x; a, b > 0. ``rest`` is 1 - x, if it is known better.
-
-    1 - I_x(a, b) without cancellation is I_{1-x}(b, a): ``betainc(b, a, 1 - x, x)``.
-    """
+    """I_x(a, b), the distribution function of Beta(a, b) at x; a, b > 0. ``rest`` is 1 - x, if it is known better."""
     return _one(*_beta_logs(a, b, x, rest), wanted=True)
 
 
+@at_least_single
+def betaincc(a: Any, b: Any, x: Any, rest: Any = None) -> jax.Array:
+    """1 - I_x(a, b), without cancellation."""
+    return _one(*_beta_logs(a, b, x, rest), wanted=False)
+
+
+@at_least_single
 def log_betainc(a: Any, b: Any, x: Any, rest: Any = None) -> jax.Array:
     """log I_x(a, b), without underflow."""
     return _log_one(*_beta_logs(a, b, x, rest), wanted=True)
+
+
+@at_least_single
+def log_betaincc(a: Any, b: Any, x: Any, rest: Any = None) -> jax.Array:
+    """log(1 - I_x(a, b)), without underflow."""
+    return _log_one(*_beta_logs(a, b, x, rest), wanted=False)
 
 
 def _one(log_tail: Any, lower: Any, inside: Any, above: Any, *, wanted: bool) -> jax.Array:
@@ -90,24 +121,28 @@ def _log_gamma_tail_jvp(primals: Any, tangents: Any) -> Any:
 def _beta_logs(a: Any, b: Any, x: Any, rest: Any) -> Any:
     dtype = float_dtype(a, b, x)
     x = jnp.asarray(x, dtype)
-    rest = 1 - x if rest is None else jnp.asarray(rest, dtype)
+    given = rest is not None
+    rest = jnp.asarray(rest, dtype) if given else 1 - x
     a, b, x, rest = jnp.broadcast_arrays(jnp.asarray(a, dtype), jnp.asarray(b, dtype), x, rest)
     inside = (x > 0) & (rest > 0)
     safe, safe_rest = (jnp.where(inside, value, 0.5) for value in (x, rest))
-    log_tail, lower = _log_beta_tail(a, b, safe, jax.lax.stop_gradient(safe_rest))
+    lost = jnp.zeros_like(safe) if given else (1 - safe_rest) - safe
+    log_tail, lower = _log_beta_tail(a, b, safe, *jax.lax.stop_gradient((safe_rest, lost)))
     return log_tail, lower, inside, x > 0
 
 
 @jax.custom_jvp
-def _log_beta_tail(a: jax.Array, b: jax.Array, x: jax.Array, rest: jax.Array) -> tuple[jax.Array, jax.Array]:
-    log_tail, _, lower = beta_tail(a, b, x, rest)
+def _log_beta_tail(
+    a: jax.Array, b: jax.Array, x: jax.Array, rest: jax.Array, lost: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    log_tail, _, lower = beta_tail(a, b, x, rest, lost)
     return log_tail, lower
 
 
 def _log_beta_tail_jvp(primals: Any, tangents: Any) -> Any:
-    a, b, x, rest = primals
-    da, db, dx, _ = tangents
-    (log_tail, ratio, lower), total = _along(lambda a, b: beta_tail(a, b, x, rest), (a, b), (da, db))
+    a, b, x, rest, lost = primals
+    da, db, dx, *_ = tangents
+    (log_tail, ratio, lower), total = _along(lambda a, b: beta_tail(a, b, x, rest, lost), (a, b), (da, db))
     if not _is_zero(dx):
         total = total + jnp.where(lower, 1.0, -1.0) * jnp.exp(-ratio) / (x * rest) * dx
     return (log_tail, lower), (total, _no_tangent(lower))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
 
+from ._incomplete import at_least_single
 from ._numerics import float_dtype
 from ._saddle import log_beta, log_gamma
 from ._tails import beta_tail, gamma_tail, log_beta_weight, log_gamma_weight
@@ -22,29 +23,39 @@ from ._tails import beta_tail, gamma_tail, log_beta_weight, log_gamma_weight
 _LOG_HALF = -float(np.log(2.0))
 
 
+@at_least_single
 def gammaincinv(a: Any, p: Any) -> jax.Array:
     """The x with P(a, x) = p, the quantile of Gamma(a, 1); 0 at p = 0, inf at p = 1."""
-    dtype = float_dtype(a, p)
-    return _gamma_quantile(*jnp.broadcast_arrays(jnp.asarray(a, dtype), jnp.asarray(p, dtype)), False)
+    return _gamma_quantile(*_arrays(a, p), False)
 
 
+@at_least_single
 def gammainccinv(a: Any, q: Any) -> jax.Array:
     """The x with Q(a, x) = q; inf at q = 0, 0 at q = 1."""
-    dtype = float_dtype(a, q)
-    return _gamma_quantile(*jnp.broadcast_arrays(jnp.asarray(a, dtype), jnp.asarray(q, dtype)), True)
+    return _gamma_quantile(*_arrays(a, q), True)
 
 
+@at_least_single
 def betaincinv(a: Any, b: Any, p: Any) -> jax.Array:
     """The x with I_x(a, b) = p, the quantile of Beta(a, b)."""
-    return betaincinv_pair(a, b, p)[0]
+    return jax.nn.sigmoid(betaincinv_log_odds(a, b, p))
 
 
-def betaincinv_pair(a: Any, b: Any, p: Any, upper: bool = False) -> tuple[jax.Array, jax.Array]:
-    """``betaincinv(a, b, p)`` and 1 minus it, both to full relative precision; the probability above if ``upper``."""
-    dtype = float_dtype(a, b, p)
-    a, b, p = jnp.broadcast_arrays(*(jnp.asarray(value, dtype) for value in (a, b, p)))
-    log_odds = _beta_quantile(a, b, p, upper)
-    return jax.nn.sigmoid(log_odds), jax.nn.sigmoid(-log_odds)
+@at_least_single
+def betainccinv(a: Any, b: Any, q: Any) -> jax.Array:
+    """The x with 1 - I_x(a, b) = q."""
+    return jax.nn.sigmoid(betaincinv_log_odds(a, b, q, upper=True))
+
+
+@at_least_single
+def betaincinv_log_odds(a: Any, b: Any, p: Any, *, upper: bool = False) -> jax.Array:
+    """log(x / (1 - x)) of ``betaincinv(a, b, p)``, or of ``betainccinv`` if ``upper``, without underflow."""
+    return _beta_quantile(*_arrays(a, b, p), upper)
+
+
+def _arrays(*values: Any) -> list[jax.Array]:
+    dtype = float_dtype(*values)
+    return jnp.broadcast_arrays(*(jnp.asarray(value, dtype) for value in values))
 
 
 def _logs(p: jax.Array, upper: bool) -> tuple[jax.Array, jax.Array, jax.Array]:

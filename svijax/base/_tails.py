@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._numerics import float_dtype
 from ._saddle import deviance, deviance_by_gap, lift, product_error, stirling_error
 
 _LOG_2PI = float(np.log(2.0 * np.pi))
@@ -107,56 +108,67 @@ def gamma_tail(a: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Ar
     return log_gamma_weight(a, x) + ratio, ratio, lower
 
 
-def _gap(a: jax.Array, b: jax.Array, x: jax.Array, c: jax.Array) -> jax.Array:
-    """a - (a + b) x = a c - b x with c = 1 - x, from exact products."""
-    ac, bx = a * c, b * x
+def beta_gap(a: jax.Array, b: jax.Array, x: jax.Array, c: Any = None) -> jax.Array:
+    """a - (a + b) x = a c - b x, from exact products; c = 1 - x, which is not rounded if it is not given."""
+    rest = 1 - x if c is None else c
+    ac, bx = a * rest, b * x
     gap = ac - bx
     if gap.dtype == jnp.float32:
-        gap = gap + jax.lax.stop_gradient(product_error(a, c, ac) - product_error(b, x, bx))
+        lost = product_error(a, rest, ac) - product_error(b, x, bx)
+        gap = gap + jax.lax.stop_gradient(lost if c is not None else lost + a * ((1 - rest) - x))
     return gap
 
 
 @jax.custom_jvp
-def beta_deviance(a: jax.Array, b: jax.Array, x: jax.Array, c: jax.Array) -> jax.Array:
-    """a log(a / (n x)) + b log(b / (n c)) with n = a + b and c = 1 - x, which moves with x."""
-    return _beta_deviance_and_slopes(a, b, x, c)[0]
+def beta_deviance(a: jax.Array, b: jax.Array, x: jax.Array, c: jax.Array, gap: jax.Array) -> jax.Array:
+    """a log(a / (n x)) + b log(b / (n c)) with n = a + b, c = 1 - x, which moves with x, and gap = a - n x."""
+    return _beta_deviance_and_slopes(a, b, x, c, gap)[0]
 
 
 @beta_deviance.defjvp
 def _beta_deviance_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
     value, in_a, in_b, in_x = _beta_deviance_and_slopes(*primals)
-    da, db, dx, _ = tangents
+    da, db, dx, *_ = tangents
     return value, in_a * da + in_b * db + in_x * dx
 
 
-def _beta_deviance_and_slopes(a: Any, b: Any, x: Any, c: Any) -> Any:
-    total, gap = a + b, _gap(a, b, x, c)
-    up = lift(x)
+def _beta_deviance_and_slopes(a: Any, b: Any, x: Any, c: Any, gap: Any) -> Any:
+    total, up = a + b, lift(x)
     first, in_a = deviance_by_gap(a, total * x, gap, (total * up) * (x * up))
     second, in_b = deviance_by_gap(b, total * c, -gap, (total * up) * (c * up))
     return first + second, in_a, in_b, -gap / (x * c)
 
 
-def log_beta_weight(a: jax.Array, b: jax.Array, x: jax.Array, c: jax.Array) -> jax.Array:
-    """log(x^a c^b / B(a, b)), c = 1 - x: x (1 - x) times the density."""
+def log_beta_weight(a: Any, b: Any, x: Any, c: Any = None, gap: Any = None) -> jax.Array:
+    """log(x^a c^b / B(a, b)), c = 1 - x: x (1 - x) times the density, which is the density of the log odds.
+
+    ``c``, and ``gap`` = a c - b x, are given where they are known better than from x.
+    """
+    dtype = float_dtype(a, b, x)
+    a, b, x = (jnp.asarray(value, dtype) for value in (a, b, x))
+    if gap is None:
+        gap = beta_gap(a, b, x, c)
+    c = 1 - x if c is None else c
     total = a + b
     errors = stirling_error(total) - stirling_error(a) - stirling_error(b)
     powers = 0.5 * (jnp.log(a) + jnp.log(b / total) - _LOG_2PI)
-    return powers + errors - beta_deviance(a, b, x, c)
+    still = jax.lax.stop_gradient
+    return powers + errors - beta_deviance(a, b, x, still(c), still(gap))
 
 
 def beta_tail(
-    a: jax.Array, b: jax.Array, x: jax.Array, c: jax.Array
+    a: jax.Array, b: jax.Array, x: jax.Array, c: jax.Array, lost: Any = 0.0
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """As ``gamma_tail``, for the beta distribution at 0 < x < 1, with c = 1 - x and x c times its density."""
+    """As ``gamma_tail``, for the beta distribution at 0 < x < 1, with c + lost = 1 - x and x c times its density."""
     _, _, cut, raised = _rule(x.dtype)
     total = a + b
     lower = a * c >= b * x
     few, few_left = total * x <= _FEW, total * c <= _FEW
     lower = jnp.where(few | few_left, jnp.where(few & few_left, x <= c, few), lower)
     # An upper tail is the lower one of 1 - x with the parameters exchanged.
-    weight = log_beta_weight(a, b, x, c)
-    gap = jnp.where(lower, 1.0, -1.0) * _gap(a, b, x, c)
+    gap = beta_gap(a, b, x, c) + jax.lax.stop_gradient(a * lost)
+    weight = log_beta_weight(a, b, x, c, gap)
+    gap = jnp.where(lower, gap, -gap)
     a, b = jnp.where(lower, a, b), jnp.where(lower, b, a)
     x, c = jnp.where(lower, x, c), jnp.where(lower, c, x)
     raised_total, drift = total + raised, gap + raised * c
