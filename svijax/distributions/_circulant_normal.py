@@ -92,7 +92,7 @@ class CirculantNormal(Distribution):
         return self.from_noise(noise), -0.5 * jnp.sum(noise * noise, axis=-1) - self._log_norm()
 
     def log_prob(self, value: Any) -> Any:
-        gap = value - self.loc
+        gap = jnp.asarray(value - self.loc)
         spectrum = jnp.fft.rfft(widened(gap), axis=-1)
         powers = (spectrum.real**2 + spectrum.imag**2) / (self.event_shape[0] * self.covariance_rfft)
         squares = jnp.sum(self._counts() * powers, axis=-1).astype(gap.dtype)

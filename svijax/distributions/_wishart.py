@@ -35,6 +35,7 @@ class WishartCholesky(Bartlett):
         return jnp.moveaxis(on_columns(matmul, self.scale_tril, jnp.moveaxis(root, -1, 0)), 0, -1)
 
     def _root_of(self, factor: Any) -> Any:
+        factor = jnp.broadcast_to(factor, np.broadcast_shapes(factor.shape, np.shape(self.scale_tril)))
         return jnp.moveaxis(on_columns(solve_tril, self.scale_tril, jnp.moveaxis(factor, -1, 0)), 0, -1)
 
     @property
