@@ -359,13 +359,6 @@ CASES = {
         "scale",
         edges=(1e-30, 1e30),
     ),
-    "weibull_exponential": DistCase(
-        dist.Weibull,
-        {"scale": 2.0, "concentration": 1.0},
-        lambda scale, concentration: stats.weibull_min(concentration, scale=scale),
-        "concentration",
-        edges=(0.0, 1e30),
-    ),
     "kumaraswamy": DistCase(
         dist.Kumaraswamy,
         {"concentration1": 2.0, "concentration0": 3.5},
@@ -419,7 +412,6 @@ CASES = {
         )
         for name, alpha, low, bump in (
             ("steep", -4.5, 0.5, "alpha"),
-            ("falling", -0.4, 0.5, "high"),
             ("rising", 2.5, 0.5, "high"),
             ("log_uniform", -1.0, 0.5, "high"),
         )
@@ -436,11 +428,8 @@ CASES = {
         # Near an end where the density is infinite, neither float32 nor differences can follow it.
         for name, c, top, far in (
             ("exponential", 0.0, 0.999, 100.0),
-            ("nearly_exponential", 1e-4, 0.999, 100.0),
-            ("heavy", 0.4, 0.999, 1e30),
             ("heaviest", 1.5, 0.999, 1e30),
             ("bounded", -0.3, 0.999, 7.6),
-            ("uniform", -1.0, 0.9, 3.0),
             ("rising", -1.4, 0.9, 2.4),
         )
     },
@@ -453,7 +442,7 @@ CASES = {
             change=change,
             edges=(0.0, 1.0),
         )
-        for name, probs, change in (("low", 0.2, 0.03), ("half", 0.5, 0.05), ("high", 0.9, 0.02))
+        for name, probs, change in (("half", 0.5, 0.05), ("high", 0.9, 0.02))
     },
     "continuous_bernoulli_logits": DistCase(
         dist.ContinuousBernoulli,

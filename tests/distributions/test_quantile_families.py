@@ -144,6 +144,20 @@ def test_generalized_pareto_is_smooth_across_concentration_zero(x64: None) -> No
     np.testing.assert_allclose(draws, np.log([0.9, 0.1]) ** 2 / 2, rtol=1e-13)
 
 
+@pytest.mark.parametrize(
+    ("concentration", "expected"), [(-1.0, -np.log(2.0)), (-0.5, -np.inf), (-2.0, np.inf)]
+)
+def test_generalized_pareto_at_its_upper_end(concentration: float, expected: float) -> None:
+    end = 1.0 - 2.0 / concentration
+    value, slopes = jax.value_and_grad(lambda d, x: d.log_prob(x), (0, 1))(
+        dist.GeneralizedPareto(1.0, 2.0, concentration), end
+    )
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(slopes))
+    beyond = dist.GeneralizedPareto(1.0, 2.0, concentration)
+    assert beyond.log_prob(end + 1.0) == -np.inf and beyond.cdf(end + 1.0) == 1.0
+
+
 def test_generalized_pareto_support_under_tracing_and_of_either_sign() -> None:
     c = np.array([-0.5, 0.0, 0.7], np.float32)
     d = dist.GeneralizedPareto(1.0, 2.0, c)
