@@ -230,6 +230,7 @@ def _log_sum_exp(x: Any, axis: int) -> Any:
     return jnp.where(some, log_total, jnp.full_like(total, -jnp.inf))
 
 
+@jax.jit
 def _log_chain(steps: Any) -> Any:
     """The product over time of log-space matrices (…, T, S, S), in pairs; sums of tiny terms do not underflow."""
     while (size := steps.shape[-3]) > 1:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+# The recursions are compiled as wholes: step by step, each of their log2 T sizes would be compiled by itself.
 # A product that is chained over time must not be rounded to fewer bits than its factors.
 matmul = partial(jnp.matmul, precision="highest")
 
@@ -21,6 +22,7 @@ def apply(matrix: Any, vector: Any) -> Any:
     return jnp.squeeze(matmul(matrix, vector[..., None]), -1)
 
 
+@jax.jit
 def affine_recursion(matrices: Any, x: Any) -> Any:
     """y_t = A_t y_(t-1) + x_t with y_0 = 0: x (…, T, n); matrices (…, T, n, n), or (…, 1, n, n) for one A.
 
@@ -85,6 +87,7 @@ class LinearModel(NamedTuple):
     R: Any
 
 
+@jax.jit
 def factors_of(model: LinearModel, y: Any) -> Factor:
     """The factor of every step, of observations y (T, …); the matrices of steps alike are computed once."""
     spread = matmul(matmul(model.H, model.Q), transpose(model.H)) + model.R
@@ -131,12 +134,14 @@ def start_of(model: LinearModel, like: Factor) -> Factor:
     return Factor(zero, mean, jnp.broadcast_to(model.P, zero.shape), jnp.zeros_like(mean), zero)
 
 
+@jax.jit
 def filtered(start: Factor, factors: Factor) -> Factor:
     """Factors of all steps so far, from the start on: b and C are mean and covariance of z_t given y_1 … y_t."""
     joined = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), start, factors)
     return jax.lax.associative_scan(combine, joined)
 
 
+@jax.jit
 def predictive(model: LinearModel, before: Factor, y: Any) -> tuple[Any, Any]:
     """Whitened y_t minus its mean given y_1 … y_(t-1), and the log determinant of the factor that whitens."""
     mean = apply(model.F, before.b) + model.q
@@ -148,6 +153,7 @@ def predictive(model: LinearModel, before: Factor, y: Any) -> tuple[Any, Any]:
     return white[..., 0], jnp.sum(jnp.log(jnp.diagonal(chol, axis1=-2, axis2=-1)), axis=-1)
 
 
+@jax.jit
 def smoothed(forward: Factor, factors: Factor) -> tuple[Any, Any]:
     """Mean and covariance of z_1 … z_T given all observations; ``forward`` are the filtered factors of 1 … T."""
     backward = jax.lax.associative_scan(lambda late, early: combine(early, late), factors, reverse=True)

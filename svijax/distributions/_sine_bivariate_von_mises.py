@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -148,6 +149,7 @@ class SineBivariateVonMises(Distribution):
         return jnp.stack([wrap(jnp.asarray(self.phi_loc)), wrap(jnp.asarray(self.psi_loc))], axis=-1)
 
 
+@partial(jax.jit, static_argnums=3)
 def _reject(key: jax.Array, rows: Any, tables: Any, count: int) -> Any:
     """``count`` draws of phi for each row: trials of all, until the last is accepted."""
     mass, left, width, bound = tables
@@ -170,6 +172,7 @@ def _reject(key: jax.Array, rows: Any, tables: Any, count: int) -> Any:
     return jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 1), 0.5, shape), phi, -phi)
 
 
+@jax.jit
 def _von_mises(key: jax.Array, k: Any) -> Any:
     """Draws with density exp(k cos x) / (2 pi I_0(k)), one for each k.
 
