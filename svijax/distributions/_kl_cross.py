@@ -15,10 +15,15 @@ from . import _kl_same  # noqa: F401
 from ._beta import Beta
 from ._exponential import Exponential
 from ._gamma import Gamma
+from ._gumbel import Gumbel, Weibull
 from ._kl_moments import FAMILIES, Moments
+from ._kl_moments_exponential import EXPONENTIAL
 from ._kl_registry import has_rule, inf_unless, register_kl
+from ._laplace import Laplace
 from ._normal import HalfNormal, LogNormal, Normal
+from ._pareto import Pareto
 from ._uniform import Uniform
+from ._unit_exponential import ContinuousBernoulli
 
 End = float | Callable[[Any], Any]
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -63,6 +68,28 @@ def _beta(q: Beta, e: Any) -> Any:
     return log_beta(a, b) - (a - 1) * e.log() - (b - 1) * e.log_rest()
 
 
+def _gumbel(q: Gumbel, e: Any) -> Any:
+    return (e.mean() - q.loc) / q.scale + e.decay(1 / q.scale, q.loc) + jnp.log(q.scale)
+
+
+def _weibull(q: Weibull, e: Any) -> Any:
+    k = q.concentration
+    log_scale = jnp.log(q.scale)
+    return (1 - k) * e.log() + k * log_scale - jnp.log(k) + e.power(k) * jnp.exp(-k * log_scale)
+
+
+def _laplace(q: Laplace, e: Any) -> Any:
+    return e.distance(q.loc) / q.scale + jnp.log(2 * q.scale)
+
+
+def _pareto(q: Pareto, e: Any) -> Any:
+    return (q.alpha + 1) * e.log() - q.alpha * jnp.log(q.scale) - jnp.log(q.alpha)
+
+
+def _continuous_bernoulli(q: ContinuousBernoulli, e: Any) -> Any:
+    return q._log_mass(q.logits) - q.logits * e.mean()
+
+
 def _uniform(q: Uniform, e: Any) -> Any:
     return jnp.log(q.high - q.low)
 
@@ -74,6 +101,11 @@ DENSITIES: dict[type, Density] = {
     Exponential: Density(("mean",), _exponential, low=0.0),
     Gamma: Density(("log", "mean"), _gamma, low=0.0),
     Beta: Density(("log", "log_rest"), _beta, low=0.0, high=1.0),
+    Gumbel: Density(("mean", "decay"), _gumbel),
+    Weibull: Density(("log", "power"), _weibull, low=0.0),
+    Laplace: Density(("distance",), _laplace),
+    Pareto: Density(("log",), _pareto, low=lambda q: q.scale, above=0.0),
+    ContinuousBernoulli: Density(("mean",), _continuous_bernoulli, low=0.0, high=1.0),
     Uniform: Density((), _uniform, low=lambda q: q.low, high=lambda q: q.high),
 }
 
@@ -105,7 +137,7 @@ def _infinite(d: Any, q: Any) -> Any:
 
 
 # Pairs with a rule of their own keep it: near equal parameters it is the more accurate one.
-for _p in FAMILIES:
+for _p in (*FAMILIES, *EXPONENTIAL):
     for _q, _density in DENSITIES.items():
         if not has_rule(_p.family, _q):
             if _always_outside(_p, _density):

@@ -13,8 +13,13 @@ from svijax.base import ShapeError, is_concrete, log_sigmoid, message
 from ._bernoulli import Bernoulli
 from ._binomial import Binomial
 from ._categorical import Categorical
+from ._discrete_uniform import DiscreteUniform
+from ._geometric import Geometric
 from ._kl_numerics import excess, log_excess, safe_log
 from ._kl_registry import inf_unless, register_kl
+from ._multinomial import Multinomial
+from ._negative_binomial import NegativeBinomial
+from ._one_hot_categorical import OneHotCategorical
 from ._parameters import as_float
 from ._poisson import Poisson
 
@@ -101,3 +106,39 @@ def _categorical(p: Categorical, q: Categorical) -> Any:
             )
         )
     return categorical_kl(p, q)
+
+
+@register_kl(OneHotCategorical, OneHotCategorical)
+def _one_hot(p: OneHotCategorical, q: OneHotCategorical) -> Any:
+    return categorical_kl(p, q)
+
+
+def _same_counts(p: Any, q: Any) -> bool:
+    a, b = p.total_count, q.total_count
+    return a is b or (is_concrete(a) and is_concrete(b) and bool(np.all(np.asarray(a) == np.asarray(b))))
+
+
+@register_kl(Multinomial, Multinomial, when=_same_counts)
+def _multinomial(p: Multinomial, q: Multinomial) -> Any:
+    trial = categorical_kl(p, q)
+    return as_float(p.total_count, trial.dtype) * trial
+
+
+@register_kl(Geometric, Geometric)
+def _geometric(p: Geometric, q: Geometric) -> Any:
+    # One trial for each of the 1 / p that are made on average.
+    return _bernoulli_kl(p, q) / p.probs
+
+
+@register_kl(NegativeBinomial, NegativeBinomial, when=_same_counts)
+def _negative_binomial(p: NegativeBinomial, q: NegativeBinomial) -> Any:
+    # probs is of a trial that is counted, and trials end with the total_count-th that is not.
+    return p.total_count * _bernoulli_kl(p, q) * jnp.exp(-_log_pair(p)[1])
+
+
+@register_kl(DiscreteUniform, DiscreteUniform)
+def _discrete_uniform(p: DiscreteUniform, q: DiscreteUniform) -> Any:
+    inside = (p.low >= q.low) & (p.high <= q.high)
+    dtype = jnp.result_type(float)
+    sizes = [as_float(d.high - d.low + 1, dtype) for d in (p, q)]
+    return inf_unless(inside, jnp.log(sizes[1] / sizes[0]))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betainc, digamma, erf, gammainc, gammaln, polygamma
+from jax.scipy.special import digamma, erf, gammainc, gammaln, polygamma
 
 from svijax.base import log_beta, stirling_error, xlogy
 
@@ -33,7 +33,7 @@ class Moments:
 
     ``low`` and ``high`` bound the support. Known to some: ``log()`` is E log X, ``log_rest()`` E log(1 - X),
     ``log_square(m)`` E (log X - m)^2, ``square(m)`` E (X - m)^2, ``distance(m)`` E |X - m|, ``power(k)`` E X^k,
-    ``decay(t)`` E exp(-t X).
+    ``decay(t, m)`` E exp(-t (X - m)).
     """
 
     family: ClassVar[type]
@@ -61,8 +61,8 @@ class NormalMoments(Moments):
         folded = math.sqrt(2 / math.pi) * jnp.exp(-0.5 * z * z) + z * erf(z / math.sqrt(2))
         return self.d.scale * folded
 
-    def decay(self, t: Any) -> Any:
-        return jnp.exp(t * (0.5 * t * self.d.scale**2 - self.d.loc))
+    def decay(self, t: Any, m: Any) -> Any:
+        return jnp.exp(t * (0.5 * t * self.d.scale**2 + m - self.d.loc))
 
 
 class UniformMoments(Moments):
@@ -92,9 +92,9 @@ class UniformMoments(Moments):
         ends = [jnp.where(x > 0, jnp.where(x > 0, x, 1.0) ** (k + 1), 0.0) for x in (low, high)]
         return (ends[1] - ends[0]) / ((k + 1) * (self.high - self.low))
 
-    def decay(self, t: Any) -> Any:
+    def decay(self, t: Any, m: Any) -> Any:
         width = t * (self.high - self.low)
-        return jnp.exp(-t * self.low) * -jnp.expm1(-width) / width
+        return jnp.exp(t * (m - self.low)) * -jnp.expm1(-width) / width
 
 
 def _uniform_log(low: Any, high: Any) -> Any:
@@ -135,14 +135,16 @@ class GammaMoments(Moments):
         c, rate = self._pair
         return when(c + k > 0, lambda c, k, rate: jnp.exp(gammaln(c + k) - gammaln(c)) * rate**-k, c, k, rate)
 
-    def decay(self, t: Any) -> Any:
+    def decay(self, t: Any, m: Any) -> Any:
         c, rate = self._pair
-        return jnp.exp(-c * jnp.log1p(t / rate))
+        return jnp.exp(t * m - c * jnp.log1p(t / rate))
 
     def distance(self, m: Any) -> Any:
         c, rate = self._pair
-        x = jnp.maximum(rate * m, 0.0)
-        return m * (2 * gammainc(c, x) - 1) + c / rate * (1 - 2 * gammainc(c + 1, x))
+        inside = m > 0
+        x = rate * jnp.where(inside, m, 1.0)
+        across = m * gammainc(c, x) - c / rate * gammainc(c + 1, x)
+        return c / rate - m + 2 * jnp.where(inside, across, 0.0)
 
 
 class ExponentialMoments(GammaMoments):
@@ -184,11 +186,6 @@ class BetaMoments(Moments):
     def power(self, k: Any) -> Any:
         a, b = self._pair
         return when(a + k > 0, lambda a, b, k: jnp.exp(log_beta(a + k, b) - log_beta(a, b)), a, b, k)
-
-    def distance(self, m: Any) -> Any:
-        a, b = self._pair
-        x = jnp.clip(m, 0.0, 1.0)
-        return m * (2 * betainc(a, b, x) - 1) + a / (a + b) * (1 - 2 * betainc(a + 1, b, x))
 
 
 class LogNormalMoments(Moments):

@@ -131,11 +131,16 @@ def describe(dist: Any) -> str:
     return type(dist).__name__ + ("" if inner is None else f"({describe(inner)})")
 
 
+def _innermost(dist: Any) -> Any:
+    inner = getattr(dist, "base_dist", None)
+    return dist if inner is None else _innermost(inner)
+
+
 def _no_rule(p: Any, q: Any) -> str:
     unequal = ""
     if type(p) is type(q) is MaskedDistribution:
         unequal = "; the masks of the two have to be the same, and known to be"
-    classes = f"{_family(p).__name__}, {_family(q).__name__}"
+    classes = f"{_family(_innermost(p)).__name__}, {_family(_innermost(q)).__name__}"
     return message(
         f"KL({describe(p)} || {describe(q)}) is not known in closed form{unequal}.",
         fix="average p.log_prob(x) - q.log_prob(x) over draws x of p, "

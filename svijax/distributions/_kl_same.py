@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+from jax.scipy.special import gammaln
 
 from svijax.base import log1p_square
 
@@ -12,9 +13,12 @@ from ._beta import Beta
 from ._cauchy import Cauchy, HalfCauchy
 from ._exponential import Exponential
 from ._gamma import Gamma
+from ._gumbel import Gumbel, Weibull
 from ._kl_numerics import excess, exp_excess, log_gamma_rest
 from ._kl_registry import inf_unless, register_kl
+from ._laplace import Laplace
 from ._normal import HalfNormal, LogNormal, Normal
+from ._pareto import Pareto
 from ._uniform import Uniform
 
 
@@ -81,3 +85,32 @@ def _half_cauchy(p: Any, q: Any) -> Any:
 def _uniform(p: Uniform, q: Uniform) -> Any:
     inside = (p.low >= q.low) & (p.high <= q.high)
     return inf_unless(inside, jnp.log((q.high - q.low) / (p.high - p.low)))
+
+
+@register_kl(Laplace, Laplace)
+def _laplace(p: Laplace, q: Laplace) -> Any:
+    ratio = p.scale / q.scale
+    return ratio * exp_excess(-jnp.abs(p.loc - q.loc) / p.scale) + exp_excess(jnp.log(ratio))
+
+
+@register_kl(Pareto, Pareto)
+def _pareto(p: Pareto, q: Pareto) -> Any:
+    value = exp_excess(jnp.log(q.alpha / p.alpha)) + q.alpha * jnp.log(p.scale / q.scale)
+    return inf_unless(p.scale >= q.scale, value)
+
+
+def _extreme(ratio: Any, shift: Any) -> Any:
+    """Of Gumbel variables whose scales have this ratio, the second shifted by ``shift`` of its scale."""
+    log_gamma = gammaln(1 + ratio)
+    return exp_excess(shift + log_gamma) + excess(ratio, 1.0) + log_gamma_rest(ratio, jnp.ones_like(ratio))
+
+
+@register_kl(Gumbel, Gumbel)
+def _gumbel(p: Gumbel, q: Gumbel) -> Any:
+    return _extreme(p.scale / q.scale, (q.loc - p.loc) / q.scale)
+
+
+# Minus the logarithm of a Weibull variable is Gumbel, with loc -log(scale) and scale 1 / concentration.
+@register_kl(Weibull, Weibull)
+def _weibull(p: Weibull, q: Weibull) -> Any:
+    return _extreme(q.concentration / p.concentration, jnp.log(p.scale / q.scale) * q.concentration)

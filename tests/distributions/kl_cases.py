@@ -29,7 +29,7 @@ class Family:
     static: dict[str, Any] = field(default_factory=dict)
 
     def batch(self, shape: tuple[int, ...]) -> Any:
-        params = {name: np.reshape(np.asarray(values, float), shape) for name, values in self.params.items()}
+        params = {name: np.reshape(np.asarray(values), shape) for name, values in self.params.items()}
         return self.make(**params, **self.static)
 
     def members(self) -> list[Member]:
@@ -99,6 +99,13 @@ def divergence(p: Member, q: Member) -> float:
     return integral(integrand, [p.end("low"), *sorted(inner), p.end("high")])
 
 
+@dataclass(frozen=True)
+class Formula:
+    """A density that SciPy has not."""
+
+    logpdf: Callable[[Any], Any]
+
+
 FAMILIES = {
     "normal": Family(dist.Normal, {"loc": (0.3, -1.0, 2.0), "scale": (1.2, 0.4, 3.0)}, stats.norm),
     "half_normal": Family(
@@ -155,5 +162,62 @@ FAMILIES = {
     ),
     "poisson": Family(
         dist.Poisson, {"rate": (0.3, 4.0, 90.0)}, lambda rate: stats.poisson(rate), discrete=True
+    ),
+    "laplace": Family(
+        dist.Laplace,
+        {"loc": (0.3, -1.0, 2.0), "scale": (0.5, 0.4, 1.0)},
+        # SciPy's is -inf far out.
+        lambda loc, scale: Formula(lambda x: -np.abs(x - loc) / scale - np.log(2 * scale)),
+        kinks=("loc",),
+    ),
+    "logistic": Family(dist.Logistic, {"loc": (0.3, -1.0, 2.0), "scale": (0.5, 0.4, 1.0)}, stats.logistic),
+    "gumbel": Family(dist.Gumbel, {"loc": (0.3, -1.0, 2.0), "scale": (1.2, 2.4, 3.0)}, stats.gumbel_r),
+    "weibull": Family(
+        dist.Weibull,
+        {"scale": (0.5, 1.0, 3.0), "concentration": (1.5, 1.0, 4.0)},
+        lambda scale, concentration: stats.weibull_min(concentration, scale=scale),
+        low=0.0,
+    ),
+    "pareto": Family(
+        dist.Pareto,
+        {"scale": (0.5, 1.0, 3.0), "alpha": (6.0, 5.0, 9.0)},
+        lambda scale, alpha: stats.pareto(alpha, scale=scale),
+        low="scale",
+    ),
+    "kumaraswamy": Family(
+        dist.Kumaraswamy,
+        {"concentration1": (2.5, 1.0, 1.4), "concentration0": (1.5, 1.0, 7.0)},
+        lambda concentration1, concentration0: Formula(
+            lambda x: (
+                np.log(concentration1 * concentration0)
+                + (concentration1 - 1) * np.log(x)
+                + (concentration0 - 1) * np.log1p(-(x**concentration1))
+            )
+        ),
+        low=0.0,
+        high=1.0,
+    ),
+    "continuous_bernoulli": Family(
+        dist.ContinuousBernoulli,
+        {"logits": (-3.0, 0.4, 1e-3)},
+        lambda logits: Formula(lambda x: logits * x - np.log(np.expm1(logits) / logits)),
+        low=0.0,
+        high=1.0,
+    ),
+    "geometric": Family(
+        dist.Geometric, {"probs": (0.1, 0.5, 0.93)}, lambda probs: stats.nbinom(1, probs), discrete=True
+    ),
+    "negative_binomial": Family(
+        dist.NegativeBinomial,
+        {"probs": (0.1, 0.5, 0.73)},
+        lambda probs: stats.nbinom(3, 1 - probs),
+        discrete=True,
+        static={"total_count": 3.0},
+    ),
+    "discrete_uniform": Family(
+        dist.DiscreteUniform,
+        {"low": (0, 1, 0), "high": (9, 3, 2)},
+        lambda low, high: stats.randint(low, high + 1),
+        discrete=True,
     ),
 }
