@@ -2,125 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from constraint_cases import CASES, ConstraintCase, every_case
 
 from svijax.base import ArgumentError
 from svijax.transforms import constraints as C
 from svijax.transforms import is_subset
-
-EYE = np.eye(2)
-LOW = np.array([[1.0, 0.0], [0.5, 2.0]])
-PD = np.array([[2.0, 0.5], [0.5, 1.0]])
-UNIT = np.array([[1.0, 0.0], [-3.0, 1.0]])
-CORR = np.array([[1.0, 0.0], [-0.6, 0.8]])
-SUMLESS = np.array([[1.0, -1.0], [-1.0, 1.0]])
-
-
-@dataclass(frozen=True)
-class ConstraintCase:
-    constraint: Any
-    good: list[Any]
-    bad: list[Any]
-    shown: str
-    shape: tuple[int, ...] = ()
-
-
-CASES = [
-    ConstraintCase(C.real, [0.0, -1e30], [np.nan, np.inf, -np.inf], "real"),
-    ConstraintCase(C.positive, [1e-30, 3.0], [0.0, -1.0, np.nan, np.inf], "positive"),
-    ConstraintCase(C.softplus_positive, [1e-30, 3.0], [0.0, -1.0], "softplus_positive"),
-    ConstraintCase(C.nonnegative, [0.0, 3.0], [-1e-30, np.nan], "nonnegative"),
-    ConstraintCase(C.unit_interval, [0.0, 1.0, 0.5], [-0.1, 1.1], "unit_interval"),
-    ConstraintCase(C.greater_than(2.0), [2.1], [2.0, 1.0], "greater_than(lower=2.0)"),
-    ConstraintCase(C.greater_than_eq(2.0), [2.0], [1.9], "greater_than_eq(lower=2.0)"),
-    ConstraintCase(C.less_than(2.0), [1.9], [2.0], "less_than(upper=2.0)"),
-    ConstraintCase(C.less_than_eq(2.0), [2.0], [2.1], "less_than_eq(upper=2.0)"),
-    ConstraintCase(C.interval(0.0, 1.0), [0.0, 1.0], [-0.1, 1.1], "interval(lower=0.0, upper=1.0)"),
-    ConstraintCase(C.open_interval(-1, 1), [0.0], [-1.0, 1.0], "open_interval(lower=-1, upper=1)"),
-    ConstraintCase(C.boolean, [0, 1], [2, -1, 0.5], "boolean"),
-    ConstraintCase(C.nonnegative_integer, [0, 7], [-1, 0.5], "nonnegative_integer"),
-    ConstraintCase(C.positive_integer, [1, 7], [0, 1.5], "positive_integer"),
-    ConstraintCase(C.integer_interval(1, 3), [1, 3], [0, 4, 1.5], "integer_interval(lower=1, upper=3)"),
-    ConstraintCase(C.integer_greater_than(1), [2], [1, 2.5], "integer_greater_than(lower=1)"),
-    ConstraintCase(C.simplex, [[0.2, 0.8], [0.0, 1.0]], [[0.2, 0.7], [-0.1, 1.1]], "simplex", (3,)),
-    ConstraintCase(C.sphere, [[0.6, 0.8]], [[0.6, 0.7]], "sphere", (3,)),
-    ConstraintCase(C.ordered_vector, [[-1.0, 2.0]], [[2.0, -1.0], [1.0, 1.0]], "ordered_vector", (3,)),
-    ConstraintCase(
-        C.positive_ordered_vector, [[1.0, 2.0]], [[-1.0, 2.0], [2.0, 1.0]], "positive_ordered_vector", (3,)
-    ),
-    ConstraintCase(C.multinomial(4), [[1, 3], [0, 4]], [[1, 2], [-1, 5]], "multinomial(upper=4)", (3,)),
-    ConstraintCase(C.lower_cholesky, [EYE, LOW], [-EYE, LOW.T], "lower_cholesky", (3, 3)),
-    ConstraintCase(C.scaled_unit_lower_cholesky, [EYE, LOW], [-EYE], "scaled_unit_lower_cholesky", (3, 3)),
-    ConstraintCase(C.softplus_lower_cholesky, [EYE, LOW], [-EYE], "softplus_lower_cholesky", (3, 3)),
-    ConstraintCase(
-        C.positive_definite, [EYE, PD], [LOW, -EYE, EYE * np.nan, PD - 3 * EYE], "positive_definite", (3, 3)
-    ),
-    ConstraintCase(C.real_vector, [[0.0, 1.0]], [[0.0, np.nan]], "real_vector", (3,)),
-    ConstraintCase(C.real_matrix, [EYE], [EYE * np.nan], "real_matrix", (2, 3)),
-    ConstraintCase(
-        C.independent(C.positive, 1), [[1.0, 2.0]], [[1.0, 0.0]], "independent(positive, 1)", (3,)
-    ),
-    ConstraintCase(C.point(2.0), [2.0], [1.0], "point(2.0)"),
-    ConstraintCase(C.circular, [-np.pi, np.pi, 0.1], [3.2, -3.2, np.nan], "circular"),
-    ConstraintCase(
-        C.half_open_interval(0, 2), [0.0, 1.9], [2.0, -0.1], "half_open_interval(lower=0, upper=2)"
-    ),
-    ConstraintCase(C.integer, [-3, 0, 7.0], [0.5, np.inf, np.nan], "integer"),
-    ConstraintCase(C.complex, [1 + 2j, 0.5], [np.inf * 1j, np.nan], "complex"),
-    ConstraintCase(C.one_hot, [[0, 1], [1, 0]], [[1, 1], [0, 0], [0.5, 0.5]], "one_hot", (3,)),
-    ConstraintCase(C.l1_ball, [[0.5, -0.5], [0.0, 0.0]], [[0.6, -0.5], [np.nan, 0]], "l1_ball", (3,)),
-    ConstraintCase(
-        C.positive_definite_circulant_vector,
-        [[1.0, 0.3, 0.1, 0.3], [1.0, 0.0, 0.0, 0.0]],
-        [[1.0, 0.3, 0.1, 0.2], [0.1, 0.5, 0.0, 0.5], [np.inf, 0, 0, 0]],
-        "positive_definite_circulant_vector",
-        (4,),
-    ),
-    ConstraintCase(C.zero_sum(), [[0.5, -1.5, 1.0], [1e8, -1e8, 0]], [[0.5, -1.5, 1.1]], "zero_sum(1)", (3,)),
-    ConstraintCase(C.zero_sum(2), [PD - PD, SUMLESS], [[[1.0, -1.0], [0.5, -0.5]]], "zero_sum(2)", (2, 3)),
-    ConstraintCase(C.square, [PD, LOW], [np.full((2, 2), np.inf)], "square", (3, 3)),
-    ConstraintCase(C.symmetric, [PD, -EYE], [LOW, EYE * np.nan], "symmetric", (3, 3)),
-    ConstraintCase(
-        C.lower_triangular, [LOW, -EYE], [LOW.T, PD, np.full((2, 2), np.inf)], "lower_triangular", (3, 3)
-    ),
-    ConstraintCase(C.unit_lower_cholesky, [EYE, UNIT], [LOW, -EYE, UNIT.T], "unit_lower_cholesky", (3, 3)),
-    ConstraintCase(
-        C.positive_semidefinite,
-        [PD, EYE, np.ones((2, 2)), np.zeros((2, 2))],
-        [-EYE, LOW, np.eye(2)[::-1], EYE * np.nan],
-        "positive_semidefinite",
-        (3, 3),
-    ),
-    ConstraintCase(C.corr_cholesky, [EYE, CORR], [LOW, CORR.T, -EYE], "corr_cholesky", (3, 3)),
-    ConstraintCase(
-        C.corr_matrix,
-        [EYE, CORR @ CORR.T],
-        [PD, np.ones((2, 2)), LOW, np.eye(2)[::-1]],
-        "corr_matrix",
-        (3, 3),
-    ),
-    ConstraintCase(
-        C.cat([C.simplex, C.positive], -1, [2, 1]),
-        [[0.2, 0.8, 3.0]],
-        [[0.3, 0.8, 3.0], [0.2, 0.8, -3.0]],
-        "cat([simplex, positive], dim=-1, lengths=(2, 1))",
-        (3,),
-    ),
-    ConstraintCase(
-        C.stack([C.simplex, C.real_vector], -1),
-        [[[0.2, -3.0], [0.8, 2.0]]],
-        [[[0.2, -3.0], [0.7, 2.0]], [[0.2, np.nan], [0.8, 2.0]]],
-        "stack([simplex, real_vector], dim=-1)",
-        (3, 2),
-    ),
-]
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.shown)
 
 
 @every_case
@@ -214,58 +107,84 @@ def test_dependent_states_what_it_knows_and_checks_nothing() -> None:
         C.dependent.feasible_like(1.0)
 
 
-@pytest.mark.parametrize(
-    "inner, outer, expected",
-    [
-        (C.positive, C.nonnegative, True),
-        (C.positive, C.real, True),
-        (C.interval(0.0, 1.0), C.real, True),
-        (C.interval(0.0, 1.0), C.unit_interval, True),
-        (C.interval(0.2, 0.8), C.unit_interval, True),
-        (C.interval(0.2, 1.2), C.unit_interval, False),
-        (C.real, C.positive, False),
-        (C.real, C.unit_interval, False),
-        (C.positive, C.unit_interval, False),
-        (C.less_than(0.0), C.positive, False),
-        (C.greater_than(1.0), C.positive, True),
-        (C.greater_than(-1.0), C.positive, False),
-        (C.softplus_positive, C.positive, True),
-        (C.nonnegative, C.positive, None),
-        (C.unit_interval, C.open_interval(0.0, 1.0), None),
-        (C.open_interval(0.0, 1.0), C.interval(0.0, 1.0), True),
-        (C.real_vector, C.real, True),
-        (C.real, C.real_vector, True),
-        (C.simplex, C.unit_interval, True),
-        (C.simplex, C.independent(C.positive, 1), None),
-        (C.simplex, C.real_vector, True),
-        (C.real_vector, C.simplex, False),
-        (C.simplex, C.ordered_vector, False),
-        (C.positive_ordered_vector, C.ordered_vector, True),
-        (C.ordered_vector, C.positive_ordered_vector, False),
-        (C.ordered_vector, C.positive, False),
-        (C.softplus_lower_cholesky, C.lower_cholesky, True),
-        (C.lower_cholesky, C.positive_definite, False),
-        (C.boolean, C.nonnegative_integer, True),
-        (C.boolean, C.integer_interval(0, 1), True),
-        (C.integer_interval(0, 5), C.integer_interval(0, 4), False),
-        (C.nonnegative_integer, C.boolean, False),
-        (C.positive_integer, C.integer_greater_than(0), True),
-        (C.integer_greater_than(0), C.positive_integer, True),
-        (C.nonnegative_integer, C.real, True),
-        (C.real, C.nonnegative_integer, False),
-        (C.interval(np.zeros(3), np.ones(3)), C.unit_interval, True),
-        (C.interval(np.zeros(3), np.array([1.0, 1.0, 2.0])), C.unit_interval, False),
-        (C.interval(np.zeros(3), np.ones(3)), C.interval(np.zeros(2), np.array([1.0, 0.5])), None),
-        (C.point(0.5), C.unit_interval, True),
-        (C.point(2.0), C.unit_interval, False),
-        (C.point(np.array([0.2, 0.8]), 1), C.simplex, True),
-        (C.real, C.point(0.5), None),
-        (C.dependent, C.real, None),
-        (C.multinomial(3), C.multinomial(3), True),
-        (C.multinomial(3), C.multinomial(4), None),
-        (C.multinomial(3), C.nonnegative_integer, True),
-    ],
-    ids=repr,
-)
-def test_is_subset(inner: Any, outer: Any, expected: bool | None) -> None:
-    assert is_subset(inner, outer) is expected
+def test_matrices_that_are_not_square_lie_outside_and_raise_nothing() -> None:
+    for constraint in (C.square, C.symmetric, C.lower_triangular, C.positive_semidefinite):
+        np.testing.assert_array_equal(constraint(np.ones((4, 2, 3))), [False] * 4)
+
+
+def test_half_precision_matrices_are_checked_in_single_precision() -> None:
+    low = np.eye(3, dtype=np.float16)
+    for constraint in (C.positive_definite, C.positive_semidefinite, C.corr_matrix):
+        assert constraint(low) and constraint(jnp.asarray(low))
+    assert C.positive_definite_circulant_vector(np.array([1.0, 0.5, 0.5], np.float16))
+    assert not C.positive_definite_circulant_vector(np.array([0.1, 0.5, 0.5], np.float16))
+
+
+def test_rounding_is_forgiven_and_more_is_not() -> None:
+    smooth = np.exp((np.cos(2 * np.pi * np.arange(64) / 64) - 1) / 0.1)
+    assert C.positive_definite_circulant_vector(smooth)
+    low_rank = np.outer(np.arange(1.0, 30), np.arange(1.0, 30)).astype(np.float32)
+    assert C.positive_semidefinite(low_rank) and not C.positive_semidefinite(-low_rank)
+    third = np.full(3, 1 / 3, np.float32)
+    assert C.l1_ball(third) and C.l1_ball(-third) and not C.l1_ball(third * 1.0001)
+    centred = np.random.default_rng(0).normal(size=(50, 40)).astype(np.float32)
+    centred -= centred.mean(0)
+    assert not C.zero_sum(2)(centred)
+    centred -= centred.mean(1, keepdims=True)
+    assert C.zero_sum(2)(centred) and C.zero_sum(1)(centred).shape == (50,)
+
+
+def test_cat_and_stack_keep_a_batch_axis_and_join_an_event_axis() -> None:
+    x = np.array([[1.0, -1.0, 2.0], [-1.0, -1.0, 2.0]])
+    side = C.cat([C.positive, C.real], -1, [1, 2])
+    np.testing.assert_array_equal(side(x), [[True, True, True], [False, True, True]])
+    rows = C.cat([C.positive, C.independent(C.real, 1)], -2, [1, 1])
+    assert rows.event_dim == 1
+    np.testing.assert_array_equal(rows(x), [False, True])
+    first = C.cat([C.boolean, C.positive], 0)
+    np.testing.assert_array_equal(first(np.array([1.0, 0.5])), [True, True])
+    np.testing.assert_array_equal(first(np.array([0.5, 0.5])), [False, True])
+    assert first.is_discrete
+    across = C.stack([C.positive, C.ordered_vector], -2)
+    assert across.event_dim == 1
+    np.testing.assert_array_equal(across(x), [False, False])
+    np.testing.assert_array_equal(across(-x[::-1]), [False, False])
+    np.testing.assert_array_equal(across(np.array([[1.0, 2.0], [1.0, 2.0]])), [True, True])
+    assert C.stack([C.simplex, C.real], -1).event_dim == 2
+    assert C.stack([C.positive, C.real], 0)(np.array([[-1.0, 1.0], [-1.0, 1.0]])).tolist() == [
+        [False, True],
+        [True, True],
+    ]
+
+
+def test_cat_with_traced_bounds_goes_through() -> None:
+    @jax.jit
+    def inside(low: Any, x: Any) -> Any:
+        return C.cat([C.greater_than(low), C.real], -1)(x)
+
+    np.testing.assert_array_equal(inside(1.0, np.zeros(2)), [False, True])
+
+
+def test_the_constraint_of_a_mixture_is_what_all_components_allow() -> None:
+    mixed = C.mixture_same_family
+    assert mixed(C.simplex) == C.simplex and mixed(C.real_vector) == C.real_vector
+    low, high = np.array([[0.0, 1.0], [2.0, -1.0]]), np.array([3.0, 2.5])
+    assert mixed(C.interval(low, high)) == C.interval(np.array([1.0, 2.0]), 2.5)
+    vectors = mixed(C.independent(C.greater_than(np.arange(6.0).reshape(3, 2)), 1))
+    assert vectors == C.independent(C.greater_than(np.array([4.0, 5.0])), 1)
+    assert mixed(C.greater_than(1.0)) == C.greater_than(1.0)
+    assert mixed(C.multinomial(np.array([4, 4]))) == C.multinomial(4)
+    assert mixed(C.point(np.zeros(2))) == C.dependent
+    assert C.MixtureSameFamilyConstraint is mixed
+
+
+def test_dependent_property_says_what_is_known_and_is_a_property() -> None:
+    class Family:
+        @C.dependent_property(is_discrete=True, event_dim=1)
+        def support(self) -> Any:
+            return C.one_hot
+
+    assert Family().support == C.one_hot
+    known = Family.__dict__["support"]
+    assert known.is_discrete and known.event_dim == 1
+    assert C.is_dependent(known) and C.is_dependent(C.dependent) and not C.is_dependent(C.real)
