@@ -68,7 +68,7 @@ def _mixture(weights: Any, parts: list[Any]) -> Reference:
     )
 
 
-def _normals(logits: Any, loc: Any, scale: Any) -> Any:
+def _normals(logits: Any, loc: Any, scale: Any, validate_args: Any = None) -> Any:
     return dist.MixtureSameFamily(dist.Categorical(logits=logits), dist.Normal(loc, scale))
 
 
@@ -77,20 +77,20 @@ def _normals_by_probs(probs: Any, loc: Any, validate_args: Any = None) -> Any:
     return dist.Mixture(mixing, dist.Normal(loc, 0.5, validate_args=validate_args))
 
 
-def _two_families(logits: Any, loc: Any, df: Any) -> Any:
+def _two_families(logits: Any, loc: Any, df: Any, validate_args: Any = None) -> Any:
     parts = [dist.Normal(loc, 1.0), dist.Laplace(0.5, df)]
     return dist.Mixture(dist.Categorical(logits=logits), parts)
 
 
-def _gammas(logits: Any, concentration: Any, rate: Any) -> Any:
+def _gammas(logits: Any, concentration: Any, rate: Any, validate_args: Any = None) -> Any:
     return dist.Mixture(dist.Categorical(logits=logits), dist.Gamma(concentration, rate))
 
 
-def _counts(logits: Any, rate: Any) -> Any:
+def _counts(logits: Any, rate: Any, validate_args: Any = None) -> Any:
     return dist.Mixture(dist.Categorical(logits=logits), dist.Poisson(rate))
 
 
-def _diagonal(logits: Any, loc: Any, scale: Any) -> Any:
+def _diagonal(logits: Any, loc: Any, scale: Any, validate_args: Any = None) -> Any:
     return dist.Mixture(dist.Categorical(logits=logits), dist.Normal(loc, scale).to_event(1))
 
 
@@ -132,6 +132,7 @@ MIXTURES = {
         },
         lambda logits, loc, scale: _mixture(_softmax(logits), [stats.norm(*p) for p in zip(loc, scale)]),
         "loc",
+        pathwise="expectation",
         lacks=("icdf",),
     ),
     "mixture_probs": DistCase(
@@ -139,6 +140,7 @@ MIXTURES = {
         {"probs": np.array([0.25, 0.75]), "loc": np.array([-1.0, 1.5])},
         lambda probs, loc: _mixture(probs, [stats.norm(m, 0.5) for m in loc]),
         "loc",
+        pathwise="expectation",
         lacks=("icdf",),
         slopes=False,  # the reference moves off the simplex
     ),
@@ -147,6 +149,7 @@ MIXTURES = {
         {"logits": np.array([0.3, -0.3]), "loc": -1.0, "df": 0.8},
         lambda logits, loc, df: _mixture(_softmax(logits), [stats.norm(loc), stats.laplace(0.5, df)]),
         "df",
+        pathwise="expectation",
         lacks=("icdf",),
     ),
     "mixture_gammas": DistCase(
@@ -525,21 +528,27 @@ def _moments_of(base: Any) -> dict[str, Any]:
 
 CENSORED = {
     "left_censored": DistCase(
-        lambda loc, scale: dist.LeftCensoredDistribution(dist.Normal(loc, scale), 1),
+        lambda loc, scale, validate_args=None: dist.LeftCensoredDistribution(dist.Normal(loc, scale), 1),
         {"loc": 0.5, "scale": 1.5},
         lambda loc, scale: Reference(stats.norm(loc, scale).logcdf, **_moments_of(stats.norm(loc, scale))),
         values=[-20.0, -1.0, 0.0, 3.0],
+        pathwise="expectation",
     ),
     "right_censored": DistCase(
-        lambda loc, scale: dist.RightCensoredDistribution(dist.Logistic(loc, scale), True),
+        lambda loc, scale, validate_args=None: dist.RightCensoredDistribution(
+            dist.Logistic(loc, scale), True
+        ),
         {"loc": 0.5, "scale": 1.5},
         lambda loc, scale: Reference(
             stats.logistic(loc, scale).logsf, **_moments_of(stats.logistic(loc, scale))
         ),
         values=[-20.0, -1.0, 0.0, 50.0],
+        pathwise="expectation",
     ),
     "interval_censored": DistCase(
-        lambda loc, scale: dist.IntervalCensoredDistribution(dist.Normal(loc, scale), 0, 0),
+        lambda loc, scale, validate_args=None: dist.IntervalCensoredDistribution(
+            dist.Normal(loc, scale), 0, 0
+        ),
         {"loc": 0.5, "scale": 1.5},
         lambda loc, scale: Reference(
             lambda x: np.log(stats.norm.sf(x[..., 0], loc, scale) - stats.norm.sf(x[..., 1], loc, scale))
