@@ -11,7 +11,7 @@ import numpy as np
 from jax.scipy.special import digamma, gammaln
 
 from svijax.base import ArgumentError, cholesky_or_eye, diagonal_of, gram, log_beta, log_sigmoid, message
-from svijax.transforms import constraints
+from svijax.transforms import Constraint, constraints
 
 from ._distribution import Distribution
 from ._gamma import log_gamma_draw
@@ -29,7 +29,7 @@ class LKJCholesky(Distribution):
     """
 
     arg_constraints = parameters(concentration=constraints.positive)
-    support = constraints.corr_cholesky
+    support: Constraint = constraints.corr_cholesky
     _static = ("_detached", "dimension", "sample_method")
     _pathwise = True
     _of_matrix: ClassVar[bool] = False

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from svijax.base import diagonal_of, log_beta, matmul, on_columns, solve_tril, transposed
-from svijax.transforms import constraints
+from svijax.transforms import Constraint, constraints
 
 from ._bartlett import Bartlett
 
@@ -26,7 +26,7 @@ class WishartCholesky(Bartlett):
     rate_matrix (its inverse), scale_tril = S (its factor), each (…, p, p); S is kept.
     """
 
-    support = constraints.lower_cholesky
+    support: Constraint = constraints.lower_cholesky
 
     def _dofs(self) -> Any:
         return self.concentration[..., None] - (self._order() - 1)
@@ -75,7 +75,7 @@ class InverseWishartCholesky(Bartlett):
     A_ii ~ chi(concentration - p + 1 + i) for i = 0, …, p - 1. Parameters as of ``InverseWishart``.
     """
 
-    support = constraints.lower_cholesky
+    support: Constraint = constraints.lower_cholesky
     _sign = -1
 
     def _dofs(self) -> Any:
