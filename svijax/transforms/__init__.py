@@ -13,6 +13,7 @@ from ._biject import BijectionRegistry as BijectionRegistry
 from ._biject import biject_to as biject_to
 from ._biject import transform_to as transform_to
 from ._constraint import Constraint as Constraint
+from ._constraint import Independent as IndependentConstraint
 from ._correlations import CorrCholeskyTransform as CorrCholeskyTransform
 from ._correlations import CorrCholeskyTransform as CorrLCholeskyTransform
 from ._correlations import CorrMatrixCholeskyTransform as CorrMatrixCholeskyTransform
@@ -43,6 +44,7 @@ from ._mixing import GeneralizedChannelPermute as GeneralizedChannelPermute
 from ._mixing import MatrixExponential as MatrixExponential
 from ._parts import CatTransform as CatTransform
 from ._parts import StackTransform as StackTransform
+from ._ranges import Range as Range
 from ._record import Record as Record
 from ._record import as_pytree as as_pytree
 from ._shapes import PermuteTransform as PermuteTransform

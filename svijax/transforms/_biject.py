@@ -43,14 +43,20 @@ class BijectionRegistry:
         self._rules: dict[type[Constraint], Rule] = {}
         self._fallback = fallback
 
-    def register(self, kind: type[Constraint]) -> Callable[[Rule], Rule]:
-        if kind in self._rules:
-            raise ArgumentError(message(f"biject_to: {kind.__name__} has a bijection already."))
+    def register(
+        self, kind: type[Constraint] | Constraint, factory: Rule | None = None
+    ) -> Callable[[Rule], Rule]:
+        """Enter ``factory``, or the function that this decorates, for a class of constraints."""
+        key = kind if isinstance(kind, type) else type(kind)
+        if key in self._rules:
+            raise ArgumentError(message(f"register: {key.__name__} has a rule in this registry already."))
 
         def add(rule: Rule) -> Rule:
-            self._rules[kind] = rule
+            self._rules[key] = rule
             return rule
 
+        if factory is not None:
+            add(factory)
         return add
 
     def __call__(self, constraint: Constraint) -> Transform:

@@ -49,7 +49,10 @@ def test_the_registry_takes_new_constraints_once() -> None:
     assert registry(Odd()) == T.ExpTransform()
     with pytest.raises(ArgumentError, match="Odd"):
         registry.register(Odd)
-    assert T.BijectionRegistry(registry)(Odd()) == T.ExpTransform()
+    over = T.BijectionRegistry(registry)
+    assert over(Odd()) == T.ExpTransform()
+    over.register(Odd(), lambda constraint: T.TanhTransform())
+    assert over(Odd()) == T.TanhTransform() and registry(Odd()) == T.ExpTransform()
 
 
 @pytest.mark.parametrize(
