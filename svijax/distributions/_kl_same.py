@@ -14,6 +14,7 @@ from ._cauchy import Cauchy, HalfCauchy
 from ._exponential import Exponential
 from ._gamma import Gamma
 from ._gumbel import Gumbel, Weibull
+from ._inverse_gamma import InverseGamma
 from ._kl_numerics import excess, exp_excess, log_gamma_rest
 from ._kl_registry import inf_unless, register_kl
 from ._laplace import Laplace
@@ -44,7 +45,9 @@ def gamma_kl(a: Any, b: Any, c: Any, d: Any) -> Any:
     return excess(c, a * (d / b)) + log_gamma_rest(c, a)
 
 
+# The reciprocal of an inverse gamma variable is gamma, with the same parameters.
 @register_kl(Gamma, Gamma)
+@register_kl(InverseGamma, InverseGamma)
 def _gamma(p: Any, q: Any) -> Any:
     return gamma_kl(p.concentration, p.rate, q.concentration, q.rate)
 

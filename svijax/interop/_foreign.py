@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from svijax.base import ArgumentError, ShapeError, message
-from svijax.distributions import Distribution, ExpandedDistribution
-from svijax.distributions.constraints import independent
+from svijax.distributions import Distribution, ExpandedDistribution, constraints
 from svijax.transforms import Constraint
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -96,7 +95,7 @@ class ForeignDistribution(Distribution):
     @property
     def support(self) -> Constraint:  # type: ignore[override]
         support = self._translated_support() if self._given is None else self._given
-        return independent(support, max(self.event_dim - support.event_dim, 0))
+        return constraints.independent(support, max(self.event_dim - support.event_dim, 0))
 
     @property
     def dtype(self) -> Any:

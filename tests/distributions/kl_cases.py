@@ -133,6 +133,12 @@ FAMILIES = {
         lambda concentration, rate: stats.gamma(concentration, scale=1 / rate),
         low=0.0,
     ),
+    "inverse_gamma": Family(
+        dist.InverseGamma,
+        {"concentration": (2.5, 1.0, 30.0), "rate": (3.0, 0.8, 8.0)},
+        lambda concentration, rate: stats.invgamma(concentration, scale=rate),
+        low=0.0,
+    ),
     "beta": Family(
         dist.Beta,
         {"concentration1": (2.5, 1.0, 9.0), "concentration0": (1.5, 1.0, 14.0)},
