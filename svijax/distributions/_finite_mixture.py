@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from svijax.base import draw_noise
-from svijax.transforms import Constraint
-from svijax.transforms._ranges import Range
+from svijax.transforms import Constraint, Range
 
 from ._categorical import Categorical
 from ._distribution import Distribution

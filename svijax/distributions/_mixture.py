@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from svijax.base import ArgumentError, ShapeError, array_module, message
-from svijax.transforms import Constraint, constraints
-from svijax.transforms._constraint import Independent as IndependentConstraint
-from svijax.transforms._ranges import Range
+from svijax.transforms import Constraint, IndependentConstraint, Range, constraints
 
 from ._categorical import Categorical
 from ._distribution import Distribution

@@ -15,15 +15,15 @@ from svijax.transforms import (
     ComposeTransform,
     Constraint,
     IdentityTransform,
+    IndependentConstraint,
     IndependentTransform,
     LowerCholeskyAffine,
     PermuteTransform,
+    Range,
     ReshapeTransform,
     Transform,
     constraints,
 )
-from svijax.transforms._constraint import Independent as IndependentConstraint
-from svijax.transforms._ranges import Range
 
 from ._distribution import Distribution
 from ._independent import Independent
