@@ -248,6 +248,17 @@ def waiting_reference(rate: Any, correlation_cholesky: Any) -> Reference:
     return Reference(log_prob, mean=marginal.mean(), variance=marginal.var())
 
 
+def beta_copula_reference(concentration1: Any, concentration0: Any, correlation_matrix: Any) -> Reference:
+    marginal = stats.beta(concentration1, concentration0)
+    joint = stats.multivariate_normal(np.zeros(2), correlation_matrix)
+
+    def log_prob(x: Any) -> Any:
+        z = stats.norm.ppf(marginal.cdf(x))
+        return joint.logpdf(z) + np.sum(marginal.logpdf(x) - stats.norm.logpdf(z), axis=-1)
+
+    return Reference(log_prob, mean=marginal.mean(), variance=marginal.var())
+
+
 # Directions
 
 
@@ -492,6 +503,23 @@ CASES: dict[str, DistCase] = {
         marginals=lambda rate, **_: [
             (lambda x: x[..., 0], stats.expon(scale=1 / rate[0])),
             (lambda x: x[..., 1], stats.expon(scale=1 / rate[1])),
+        ],
+        pathwise="expectation",
+    ),
+    "copula_of_betas": DistCase(
+        dist.GaussianCopulaBeta,
+        {
+            "concentration1": np.array([2.0, 3.0]),
+            "concentration0": np.array([2.5, 1.5]),
+            "correlation_matrix": np.array([[1.0, 0.6], [0.6, 1.0]]),
+        },
+        beta_copula_reference,
+        "concentration1",
+        values=[[0.1, 0.7], [0.5, 0.4], [0.95, 0.3]],
+        outside=([0.5, -1.0],),
+        marginals=lambda concentration1, concentration0, **_: [
+            (lambda x: x[..., 0], stats.beta(concentration1[0], concentration0[0])),
+            (lambda x: x[..., 1], stats.beta(concentration1[1], concentration0[1])),
         ],
         pathwise="expectation",
     ),
