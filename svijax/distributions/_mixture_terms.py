@@ -114,6 +114,8 @@ def _implicit_mixture_draw_jvp(primals: tuple[Any, Any], tangents: tuple[Any, An
     tail = jnp.where(lower, below, -above)
     tail = tail - jnp.sum(share * tail, axis=-2, keepdims=True)
     density = jnp.sum(share * jnp.exp(log_prob), axis=-2)
+    # Where the density underflows, as at the smallest uniform, so does dS: the draw does not move.
+    density = jnp.where(density > float(jnp.finfo(density.dtype).tiny), density, jnp.inf)
     # dS_d = direct_d + sum_k turn_kd dlog L_k, where L_k is the product over the entries before.
     gain = jnp.exp(jnp.minimum(before - log_total, 60.0))
     direct = jnp.sum(d_weights * gain * tail + share * d_below, axis=-2)
