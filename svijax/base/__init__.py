@@ -22,6 +22,7 @@ from ._errors import SvijaxError as SvijaxError
 from ._errors import UnknownNameError as UnknownNameError
 from ._errors import check_names as check_names
 from ._errors import message as message
+from ._incomplete import at_least_single as at_least_single
 from ._incomplete import betainc as betainc
 from ._incomplete import betaincc as betaincc
 from ._incomplete import gammainc as gammainc
@@ -71,6 +72,7 @@ from ._packing import plan as plan
 from ._quantiles import betainccinv as betainccinv
 from ._quantiles import betaincinv as betaincinv
 from ._quantiles import betaincinv_log_odds as betaincinv_log_odds
+from ._quantiles import gamma_quantile_slope as gamma_quantile_slope
 from ._quantiles import gammainccinv as gammainccinv
 from ._quantiles import gammaincinv as gammaincinv
 from ._saddle import deviance as deviance
@@ -78,6 +80,7 @@ from ._saddle import factorial_excess as factorial_excess
 from ._saddle import log_beta as log_beta
 from ._saddle import log_gamma as log_gamma
 from ._saddle import product_deviance as product_deviance
+from ._saddle import product_gap as product_gap
 from ._saddle import stirling_error as stirling_error
 from ._table import clear_caches as clear_caches
 from ._table import compiled as compiled

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import ndtri
+from jax.scipy.special import digamma, ndtri
 
 from ._incomplete import at_least_single
 from ._numerics import float_dtype
@@ -156,11 +156,23 @@ def _gamma_quantile_jvp(upper: bool, primals: Any, tangents: Any) -> Any:
     x = _gamma_quantile(a, p, upper)
     inside = (x > 0) & jnp.isfinite(x)
     safe = jnp.where(inside, x, 1.0)
-    (_, ratio, lower), (slope, _, _) = jax.jvp(lambda a: gamma_tail(a, safe), (a,), (jnp.ones_like(a),))
-    # dx = (dp - dP/da da) / density, in which dP = tail x slope and tail / density = x exp(ratio).
-    in_a = -jnp.where(lower, slope, -slope) * safe * jnp.exp(ratio)
+    in_a = safe * gamma_quantile_slope(a, jnp.log(safe))
     in_p = safe * jnp.exp(-log_gamma_weight(a, safe)) * (-1.0 if upper else 1.0)
     return x, jnp.where(inside, in_a, 0.0) * tangents[0] + jnp.where(inside, in_p, 0.0) * tangents[1]
+
+
+def gamma_quantile_slope(a: jax.Array, log_x: jax.Array) -> jax.Array:
+    """d log x / da of the quantile x of Gamma(a, 1) at a fixed probability: -dP/da over x times the density.
+
+    x itself may underflow, where P = x^a / Gamma(a + 1).
+    """
+    least = float(np.log(float(jnp.finfo(log_x.dtype).tiny)))
+    below = log_x < least
+    x = jnp.exp(jnp.where(below, 0.0, log_x))
+    # A tail is x times the density times exp(ratio), and moves by slope times itself.
+    (_, ratio, lower), (slope, _, _) = jax.jvp(lambda a: gamma_tail(a, x), (a,), (jnp.ones_like(a),))
+    direct = jnp.where(lower, -slope, slope) * jnp.exp(ratio)
+    return jnp.where(below, (digamma(a + 1) - log_x) / a, direct)
 
 
 def _solve_beta(a: jax.Array, b: jax.Array, p: jax.Array, upper: bool) -> jax.Array:

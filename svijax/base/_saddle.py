@@ -51,6 +51,17 @@ def product_deviance(k: Any, a: Any, b: Any, b_error: Any = None) -> jax.Array:
     return _product_deviance(k, a, b, jax.lax.stop_gradient(lost))
 
 
+def product_gap(k: Any, a: Any, b: Any) -> jax.Array:
+    """k - a b, as if the product were exact."""
+    dtype = float_dtype(k, a, b)
+    k, a, b = (jnp.asarray(value, dtype) for value in (k, a, b))
+    mu = a * b
+    if dtype != jnp.float32:
+        return k - mu
+    lost = jnp.where(mu < 1e35, product_error(a, b, mu), 0.0)
+    return (k - mu) - jax.lax.stop_gradient(lost)
+
+
 @jax.custom_jvp
 def _deviance(k: jax.Array, mu: jax.Array) -> jax.Array:
     return _value_gap_log(k, mu, mu * lift(mu) * lift(mu))[0]

@@ -5,6 +5,7 @@ from svijax.transforms import transform_to as transform_to
 
 from . import constraints as constraints
 from . import transforms as transforms
+from ._affine_beta import AffineBeta as AffineBeta
 from ._asymmetric_laplace import AsymmetricLaplace as AsymmetricLaplace
 from ._asymmetric_laplace import AsymmetricLaplaceQuantile as AsymmetricLaplaceQuantile
 from ._asymmetric_laplace import SoftAsymmetricLaplace as SoftAsymmetricLaplace
@@ -12,6 +13,7 @@ from ._bernoulli import Bernoulli as Bernoulli
 from ._bernoulli import BernoulliLogits as BernoulliLogits
 from ._bernoulli import BernoulliProbs as BernoulliProbs
 from ._beta import Beta as Beta
+from ._beta import BetaProportion as BetaProportion
 from ._beta import Dirichlet as Dirichlet
 from ._beta_binomial import BetaBinomial as BetaBinomial
 from ._beta_binomial import BetaNegativeBinomial as BetaNegativeBinomial
@@ -52,7 +54,9 @@ from ._euler_maruyama import EulerMaruyama as EulerMaruyama
 from ._expanded import ExpandedDistribution as ExpandedDistribution
 from ._exponential import Exponential as Exponential
 from ._finite_mixture import FiniteMixture as FiniteMixture
+from ._fisher_snedecor import FisherSnedecor as FisherSnedecor
 from ._folded import FoldedDistribution as FoldedDistribution
+from ._gamma import Chi2 as Chi2
 from ._gamma import Gamma as Gamma
 from ._gamma_gaussian_hmm import GammaGaussianHMM as GammaGaussianHMM
 from ._gaussian_hmm import GaussianHMM as GaussianHMM
@@ -72,6 +76,7 @@ from ._hurdle import HurdlePoisson as HurdlePoisson
 from ._hurdle import HurdleProbs as HurdleProbs
 from ._independent import Independent as Independent
 from ._independent_hmm import IndependentHMM as IndependentHMM
+from ._inverse_gamma import InverseGamma as InverseGamma
 from ._kl import has_kl as has_kl
 from ._kl import kl_divergence as kl_divergence
 from ._kl import register_kl as register_kl
@@ -144,6 +149,7 @@ from ._uniform import ImproperUniform as ImproperUniform
 from ._uniform import Uniform as Uniform
 from ._unit import Unit as Unit
 from ._unit_exponential import ContinuousBernoulli as ContinuousBernoulli
+from ._von_mises import VonMises as VonMises
 from ._von_mises_3d import VonMises3D as VonMises3D
 from ._wishart import InverseWishart as InverseWishart
 from ._wishart import InverseWishartCholesky as InverseWishartCholesky
