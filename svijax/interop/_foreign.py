@@ -24,13 +24,14 @@ class ForeignDistribution(Distribution):
     """
 
     _fields = ("_tree", "_given")
-    _static = ("_held", "_shapes", "_reparam", "_detached")
+    _static = ("_held", "_shapes", "_dtype", "_reparam", "_detached")
     # Where the shapes stored in objects of the library do not follow their leaves.
     _stores_batch_shape: ClassVar[bool] = False
     _tree: Any  # the object if it is a pytree, else None
     _held: Any  # the object if it is not, else None
     _given: Constraint | None
     _shapes: Shapes
+    _dtype: Any
     _reparam: bool | None
 
     def __init__(self, obj: Any, support: Constraint | None, has_rsample: bool | None) -> None:
@@ -42,19 +43,16 @@ class ForeignDistribution(Distribution):
             _shapes=_leaf_shapes(obj) if is_tree else (),
             _reparam=has_rsample,
         )
+        self._assign(_dtype=jax.eval_shape(lambda key: self._draw(key, ()), jax.random.key(0)).dtype)
 
     @property
     def object(self) -> Any:
         """The distribution of the other library."""
         if self._tree is None:
             return self._held
-        known = self.__dict__.get("_current")
-        if known is None:
-            known = self._tree
-            if self._stores_batch_shape:
-                known = _rebatched(known, self._shapes, _leaf_shapes(known))
-            self._assign(_current=known)
-        return known
+        if not self._stores_batch_shape:
+            return self._tree
+        return _rebatched(self._tree, self._shapes, _leaf_shapes(self._tree))
 
     # What a library has to say
 
@@ -99,11 +97,7 @@ class ForeignDistribution(Distribution):
 
     @property
     def dtype(self) -> Any:
-        known = self.__dict__.get("_dtype")
-        if known is None:
-            known = jax.eval_shape(lambda key: self._draw(key, ()), jax.random.key(0)).dtype
-            self._assign(_dtype=known)
-        return known
+        return self._dtype
 
     def _has_pathwise(self) -> bool:
         return self._is_pathwise() if self._reparam is None else self._reparam
