@@ -16,6 +16,7 @@ from svijax.base import (
     log_gammainc,
     log_gammaincc,
     product_deviance,
+    product_gap,
     stirling_error,
 )
 from svijax.transforms import constraints
@@ -52,9 +53,10 @@ class InverseGamma(Distribution):
         head = 0.5 * (jnp.log(c) - _LOG_2PI) - stirling_error(c)
 
         def log_density(x: Any) -> Any:
-            inverse = 1 / x
-            lost = inverse * (1 - inverse * x)
-            return head - product_deviance(c, rate, inverse, lost) - jnp.log(x)
+            # 16 / x does not underflow, and the division's own rounding is put back.
+            inverse = 16 / x
+            lost = inverse * product_gap(1.0, inverse, x / 16)
+            return head - product_deviance(c, rate / 16, inverse, lost) - jnp.log(x)
 
         return within(log_density, value, value > 0, 1.0, -jnp.inf)
 

@@ -127,8 +127,9 @@ class VonMises(Distribution):
     """p(x) = exp(concentration cos(x - loc)) / (2 pi I0(concentration)) for angles x in [-pi, pi], in radians.
 
     loc, of which whole turns do not matter, and concentration > 0 broadcast together. The mean and the
-    variance are the circular ones: loc in [-pi, pi], and 1 - I1 / I0. Draws by Best and Fisher (1979), their
-    derivatives by implicit reparameterisation.
+    variance are the circular ones: loc in [-pi, pi], and 1 - I1 / I0. Draws by Best and Fisher (1979). Their
+    pathwise derivatives, by implicit reparameterisation, turn the circle with loc: they are those of expectations
+    of functions that are the same at -pi and pi.
     """
 
     arg_constraints = parameters(loc=constraints.real, concentration=constraints.positive)
