@@ -80,6 +80,7 @@ from ._saddle import factorial_excess as factorial_excess
 from ._saddle import log_beta as log_beta
 from ._saddle import log_gamma as log_gamma
 from ._saddle import product_deviance as product_deviance
+from ._saddle import product_error as product_error
 from ._saddle import product_gap as product_gap
 from ._saddle import stirling_error as stirling_error
 from ._table import clear_caches as clear_caches

@@ -58,7 +58,7 @@ def product_gap(k: Any, a: Any, b: Any) -> jax.Array:
     mu = a * b
     if dtype != jnp.float32:
         return k - mu
-    lost = jnp.where(mu < 1e35, product_error(a, b, mu), 0.0)
+    lost = product_error(a, b, mu)
     return (k - mu) - jax.lax.stop_gradient(lost)
 
 
@@ -107,21 +107,18 @@ def lift(x: jax.Array) -> float:
 def _product_value_gap_log(k: jax.Array, a: jax.Array, b: jax.Array, lost: jax.Array) -> Any:
     mu = a * b
     if mu.dtype == jnp.float32:
-        lost = jnp.where(mu < 1e35, lost + product_error(a, b, mu), 0.0)
+        lost = lost + product_error(a, b, mu)
     return _value_gap_log(k, mu, (a * lift(a)) * (b * lift(b)), lost)
 
 
 def product_error(a: jax.Array, b: jax.Array, product: jax.Array) -> jax.Array:
-    """a b - fl(a b) of single precision, from halves of the digits, whose products are exact (Dekker 1971)."""
-    a_high, b_high = _first_half(a), _first_half(b)
+    """a b - fl(a b), from halves of the digits, whose products are exact (Dekker 1971); 0 where it overflows."""
+    info = jnp.finfo(product.dtype)
+    # A compiler may contract Dekker's own splitting to nothing.
+    a_high, b_high = (jax.lax.reduce_precision(x, info.nexp, info.nmant // 2) for x in (a, b))
     a_low, b_low = a - a_high, b - b_high
-    return ((a_high * b_high - product) + (a_high * b_low + a_low * b_high)) + a_low * b_low
-
-
-def _first_half(x: jax.Array) -> jax.Array:
-    # By bits, since a compiler may contract Dekker's own splitting to nothing.
-    bits = jax.lax.bitcast_convert_type(x, jnp.int32) & -4096
-    return jax.lax.bitcast_convert_type(bits, jnp.float32)
+    error = ((a_high * b_high - product) + (a_high * b_low + a_low * b_high)) + a_low * b_low
+    return jnp.where(jnp.isfinite(error), error, 0.0)
 
 
 def _value_gap_log(k: jax.Array, mu: jax.Array, lifted: jax.Array, lost: Any = 0.0) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from svijax.base import betainc, deviance, factorial_excess, log_betainc
+from svijax.base import betainc, deviance, factorial_excess, log_betainc, product_error
 
 from ._distribution import Distribution
 from ._parameters import as_float
@@ -22,16 +22,7 @@ def wide(value: Any, dtype: Any) -> Any:
 def products_apart(a: Any, b: Any, c: Any, d: Any) -> jax.Array:
     """a b - c d to full relative precision, but for the smallest numbers."""
     left, right = a * b, c * d
-    return (left - right) + jax.lax.stop_gradient(_product_error(a, b, left) - _product_error(c, d, right))
-
-
-def _product_error(a: jax.Array, b: jax.Array, product: jax.Array) -> jax.Array:
-    """a b - fl(a b), from halves of the digits, whose products are exact (Dekker 1971)."""
-    info = jnp.finfo(product.dtype)
-    a_high, b_high = (jax.lax.reduce_precision(x, info.nexp, info.nmant // 2) for x in (a, b))
-    a_low, b_low = a - a_high, b - b_high
-    error = ((a_high * b_high - product) + (a_high * b_low + a_low * b_high)) + a_low * b_low
-    return jnp.where(jnp.isfinite(error), error, 0.0)
+    return (left - right) + jax.lax.stop_gradient(product_error(a, b, left) - product_error(c, d, right))
 
 
 def deviance_from(k: Any, mean: Any, excess: Any) -> jax.Array:

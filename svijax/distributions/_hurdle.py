@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from svijax.transforms import Constraint, constraints
 
 from ._gamma import Gamma
-from ._mass import ends_of, log1mexp
+from ._mass import ends_of, log1mexp_closed
 from ._negative_binomial import NegativeBinomial2
 from ._normal import LogNormal
 from ._poisson import Poisson
@@ -35,7 +35,7 @@ class HurdleDistribution(Gated):
     @property
     def _log_nonzero(self) -> Any:
         """log(1 - p_base(0))."""
-        return log1mexp(self._log_base_zero) if self.base_dist.support.is_discrete else 0.0
+        return log1mexp_closed(self._log_base_zero) if self.base_dist.support.is_discrete else 0.0
 
     @property
     def _scale(self) -> Any:

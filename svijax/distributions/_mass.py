@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._tails import log1mexp
+
 
 def ends_of(dist: Any) -> tuple[Any, Any]:
     """The ends of the support of a distribution of single numbers; None where there is none."""
@@ -45,11 +47,10 @@ def _log_tail(dist: Any, x: Any, log_tail: Any, at_lower: float, at_upper: float
     return value
 
 
-def log1mexp(x: Any) -> Any:
+def log1mexp_closed(x: Any) -> Any:
     """log(1 - exp(x)) for x <= 0; -inf at 0, and of derivative 0 there and at -inf."""
     inner = (x < 0) & (x > -jnp.inf)
-    safe = jnp.where(inner, x, -1.0)
-    value = jnp.where(safe > -0.6931, jnp.log(-jnp.expm1(safe)), jnp.log1p(-jnp.exp(safe)))
+    value = log1mexp(jnp.where(inner, x, -1.0))
     return jnp.where(inner, value, jnp.where(x < 0, 0.0, -jnp.inf).astype(value.dtype))
 
 
@@ -66,4 +67,4 @@ def log_mass(dist: Any, low: Any, high: Any) -> Any:
     small, big = (jnp.where(upper, a, b) for a, b in zip(above, below))
     finite = big > -jnp.inf
     gap = jnp.where(finite, small, -1.0) - jnp.where(finite, big, 0.0)
-    return big + jnp.where(finite, log1mexp(jnp.minimum(gap, 0.0)), 0.0)
+    return big + jnp.where(finite, log1mexp_closed(jnp.minimum(gap, 0.0)), 0.0)
