@@ -28,7 +28,7 @@ from svijax.transforms import constraints as C
         (C.point(1.0), "deterministic"),
         (C.independent(C.boolean, 1), "discrete"),
         (C.cat([C.boolean, C.boolean]), "discrete"),
-        (object(), "svijax.distributions.constraints"),
+        (3.0, "svijax.distributions.constraints"),
     ],
     ids=lambda value: repr(value)[:30],
 )
