@@ -118,8 +118,8 @@ class Distribution(Record):
         return self._pathwise or self._noise_kind is not None
 
     def _has_cdf_derivatives(self) -> bool:
-        """Whether ``cdf`` is known to have derivatives in all parameters, as where noise makes the draw."""
-        return self._noise_kind is not None and type(self).cdf is not Distribution.cdf
+        """Whether ``cdf`` has derivatives in all parameters: so it is where draws of single numbers have."""
+        return self._has_pathwise() and not self.event_shape and type(self).cdf is not Distribution.cdf
 
     @property
     def has_enumerate_support(self) -> bool:

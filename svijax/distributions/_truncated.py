@@ -19,7 +19,6 @@ from svijax.base import (
 )
 from svijax.transforms import Constraint, constraints
 
-from ._cauchy import Cauchy
 from ._mass import ends_of, log_above, log_below, log_mass
 from ._normal import Normal
 from ._parameters import parameters
@@ -163,63 +162,6 @@ class TruncatedDistribution(Wrapper):
     def entropy(self) -> Any:
         _, second = self._hazards("an entropy")
         return self._log_normaliser + jnp.log(self.base_dist.scale) + _HALF_LOG_2PI + 0.5 * second
-
-
-class LeftTruncatedDistribution(TruncatedDistribution):
-    """p(x) = p_base(x) / P(X >= low) for x >= low."""
-
-    def __init__(self, base_dist: Any, low: Any = 0.0, *, validate_args: bool | None = None) -> None:
-        super().__init__(base_dist, low, validate_args=validate_args)
-
-
-class RightTruncatedDistribution(TruncatedDistribution):
-    """p(x) = p_base(x) / P(X <= high) for x <= high."""
-
-    def __init__(self, base_dist: Any, high: Any = 0.0, *, validate_args: bool | None = None) -> None:
-        super().__init__(base_dist, None, high, validate_args=validate_args)
-
-
-class TwoSidedTruncatedDistribution(TruncatedDistribution):
-    """p(x) = p_base(x) / P(low <= X <= high) for low <= x <= high."""
-
-    def __init__(
-        self, base_dist: Any, low: Any = 0.0, high: Any = 1.0, *, validate_args: bool | None = None
-    ) -> None:
-        super().__init__(base_dist, low, high, validate_args=validate_args)
-
-
-class TruncatedNormal(TruncatedDistribution):
-    """A normal distribution between ``low`` and ``high``, of which one at least is given."""
-
-    def __init__(
-        self,
-        loc: Any = 0.0,
-        scale: Any = 1.0,
-        *,
-        low: Any = None,
-        high: Any = None,
-        validate_args: bool | None = None,
-    ) -> None:
-        super().__init__(
-            Normal(loc, scale, validate_args=validate_args), low, high, validate_args=validate_args
-        )
-
-
-class TruncatedCauchy(TruncatedDistribution):
-    """A Cauchy distribution between ``low`` and ``high``, of which one at least is given."""
-
-    def __init__(
-        self,
-        loc: Any = 0.0,
-        scale: Any = 1.0,
-        *,
-        low: Any = None,
-        high: Any = None,
-        validate_args: bool | None = None,
-    ) -> None:
-        super().__init__(
-            Cauchy(loc, scale, validate_args=validate_args), low, high, validate_args=validate_args
-        )
 
 
 def _has_cdf_derivatives(dist: Any) -> bool:

@@ -101,6 +101,10 @@ class Wrapper(Distribution):
     def _has_pathwise(self) -> bool:
         return bool(getattr(self.base_dist, "has_rsample", False))
 
+    def _has_cdf_derivatives(self) -> bool:
+        known = isinstance(self.base_dist, Distribution) and self.base_dist._has_cdf_derivatives()
+        return known and super()._has_cdf_derivatives()
+
     def _noise_spec(self) -> NoiseSpec | None:
         spec: NoiseSpec | None = getattr(self.base_dist, "noise_spec", None)
         return spec

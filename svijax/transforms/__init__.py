@@ -13,7 +13,7 @@ from ._biject import BijectionRegistry as BijectionRegistry
 from ._biject import biject_to as biject_to
 from ._biject import transform_to as transform_to
 from ._constraint import Constraint as Constraint
-from ._constraint import Independent as IndependentConstraint
+from ._constraint import IndependentConstraint as IndependentConstraint
 from ._correlations import CorrCholeskyTransform as CorrCholeskyTransform
 from ._correlations import CorrCholeskyTransform as CorrLCholeskyTransform
 from ._correlations import CorrMatrixCholeskyTransform as CorrMatrixCholeskyTransform

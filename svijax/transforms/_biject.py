@@ -9,7 +9,7 @@ from typing import Any
 from svijax.base import ArgumentError, SupportError, message
 
 from . import _ranges, _side_by_side, _square, _structured, constraints
-from ._constraint import Constraint, Dependent, Independent, Point
+from ._constraint import Constraint, Dependent, IndependentConstraint, Point
 from ._correlations import CorrCholeskyTransform, CorrMatrixTransform
 from ._elementwise import AffineTransform, ExpTransform, SigmoidTransform, SoftplusTransform
 from ._fourier import ComplexTransform
@@ -156,8 +156,8 @@ def _zero_sum(constraint: _structured.ZeroSum) -> Transform:
 def _register_nested(registry: BijectionRegistry) -> None:
     """The rules for constraints that are made of others, whose parts ``registry`` itself maps."""
 
-    @registry.register(Independent)
-    def _independent(constraint: Independent) -> Transform:
+    @registry.register(IndependentConstraint)
+    def _independent(constraint: IndependentConstraint) -> Transform:
         return IndependentTransform(registry(constraint.base), constraint.ndims)
 
     @registry.register(_side_by_side.Cat)

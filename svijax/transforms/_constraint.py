@@ -46,7 +46,7 @@ class Constraint(Record):
         return f"{self.name}({args})" if names else self.name
 
 
-class Independent(Constraint):
+class IndependentConstraint(Constraint):
     """Values whose last ``ndims`` batch axes belong to one event: all entries lie in ``base``."""
 
     name = "independent"
@@ -90,9 +90,9 @@ def independent(base: Constraint, reinterpreted_batch_ndims: int) -> Constraint:
         )
     if reinterpreted_batch_ndims == 0:
         return base
-    if isinstance(base, Independent):
-        return Independent(base.base, base.ndims + reinterpreted_batch_ndims)
-    return Independent(base, reinterpreted_batch_ndims)
+    if isinstance(base, IndependentConstraint):
+        return IndependentConstraint(base.base, base.ndims + reinterpreted_batch_ndims)
+    return IndependentConstraint(base, reinterpreted_batch_ndims)
 
 
 class Dependent(Constraint):

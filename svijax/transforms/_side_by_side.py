@@ -10,7 +10,7 @@ import numpy as np
 
 from svijax.base import ArgumentError, ShapeError, array_module, as_array, message
 
-from ._constraint import Constraint, Dependent, Independent, Point, _dtype_of
+from ._constraint import Constraint, Dependent, IndependentConstraint, Point, _dtype_of
 from ._ranges import Range
 
 
@@ -116,8 +116,8 @@ def mixture_same_family(base_constraint: Constraint) -> Constraint:
 
 
 def _shared(base: Constraint, axis: int) -> Constraint:
-    if isinstance(base, Independent):
-        return Independent(_shared(base.base, axis - base.ndims), base.ndims)
+    if isinstance(base, IndependentConstraint):
+        return IndependentConstraint(_shared(base.base, axis - base.ndims), base.ndims)
     if not base._fields:
         return base
     if isinstance(base, (Point, Dependent, SideBySide)):

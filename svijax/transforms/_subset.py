@@ -9,7 +9,7 @@ import numpy as np
 
 from svijax.base import is_concrete
 
-from ._constraint import Constraint, Dependent, Independent, Point
+from ._constraint import Constraint, Dependent, IndependentConstraint, Point
 from ._ranges import Complex, Range
 from ._side_by_side import SideBySide
 from ._square import Square
@@ -40,9 +40,9 @@ def is_subset(a: Constraint, b: Constraint) -> bool | None:
     """
     if a == b:
         return True
-    while isinstance(a, Independent):
+    while isinstance(a, IndependentConstraint):
         a = a.base
-    while isinstance(b, Independent):
+    while isinstance(b, IndependentConstraint):
         b = b.base
     if isinstance(a, Dependent) or isinstance(b, Dependent):
         return None

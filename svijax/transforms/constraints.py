@@ -1,7 +1,7 @@
 """Constraints under the names that the field uses: ``positive``, ``interval(0, 1)``, ``simplex``."""
 
 from ._constraint import Constraint as Constraint
-from ._constraint import Dependent, Independent, Point
+from ._constraint import Dependent, IndependentConstraint, Point
 from ._constraint import dependent_property as dependent_property
 from ._constraint import independent as independent
 from ._constraint import is_dependent as is_dependent
@@ -90,8 +90,8 @@ positive_integer = PositiveInteger()
 positive_ordered_vector = PositiveOrderedVector()
 positive_semidefinite = PositiveSemidefinite()
 real = Real()
-real_matrix = Independent(real, 2)
-real_vector = Independent(real, 1)
+real_matrix = IndependentConstraint(real, 2)
+real_vector = IndependentConstraint(real, 1)
 scaled_unit_lower_cholesky = ScaledUnitLowerCholesky()
 simplex = Simplex()
 softplus_lower_cholesky = SoftplusLowerCholesky()

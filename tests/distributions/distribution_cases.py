@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -30,15 +31,23 @@ for _module in _MODULES:
     CASES.update(_module.CASES)
 
 
-def every(keep: Callable[[DistCase], Any] = lambda case: True) -> Any:
-    """Cross a test with all rows that ``keep`` keeps."""
+_THIN = 3
+_crossed = itertools.count()
+
+
+def every(keep: Callable[[DistCase], Any] = lambda case: True, *, costly: bool = False) -> Any:
+    """Cross a test with all rows that ``keep`` keeps.
+
+    Of a ``costly`` test the default run takes each third row, from another start in each test, so that it
+    meets each family; ``-m slow`` takes the others.
+    """
     rows = {name: case for name, case in CASES.items() if keep(case)}
-    return pytest.mark.parametrize("case", rows.values(), ids=rows)
+    start = next(_crossed)
+    marks = [(pytest.mark.slow,) if costly and (start + i) % _THIN else () for i in range(len(rows))]
+    params = [pytest.param(case, id=name, marks=mark) for (name, case), mark in zip(rows.items(), marks)]
+    return pytest.mark.parametrize("case", params)
 
 
 every_case = every()
-every_continuous = every(lambda case: not case.discrete)
 every_discrete = every(lambda case: case.discrete)
 every_scalar = every(lambda case: case.scalar)
-every_noisy = every(lambda case: case.make().noise_spec is not None)
-every_pathwise = every(lambda case: case.make().has_rsample and case.params)

@@ -63,7 +63,7 @@ def _free(case: DistCase) -> list[str]:
     return [name for name in case.params if not isinstance(constraint_of.get(name), Structured)]
 
 
-@every(lambda case: case.slopes)
+@every(lambda case: case.slopes, costly=True)
 def test_derivatives_of_log_prob_in_the_parameters(case: DistCase, x64: None) -> None:
     value = case.observations()
     params = {name: np.asarray(param, np.float64) for name, param in case.params.items()}
@@ -78,7 +78,7 @@ def test_derivatives_of_log_prob_in_the_parameters(case: DistCase, x64: None) ->
         np.testing.assert_array_less(np.abs(found[name] - expected) / size, 1e-5, err_msg=name)
 
 
-@every_case
+@every(costly=True)
 def test_edges_are_finite_with_finite_derivatives(case: DistCase) -> None:
     """At the observations and at the row's edges, in single precision; by both modes of differentiation."""
     points = [case.observations()[[0, -1]], *(np.asarray(edge)[None] for edge in case.edges)]
@@ -105,7 +105,7 @@ def _outside(case: DistCase) -> list[Any]:
     return found
 
 
-@every_case
+@every(costly=True)
 def test_outside_the_support_the_density_is_zero_and_its_derivatives_too(case: DistCase) -> None:
     for value in _outside(case):
         dtype = np.int32 if case.discrete and np.all(value == np.floor(value)) else np.float32
@@ -141,7 +141,7 @@ def test_integers_and_floats_are_the_same_observations(case: DistCase) -> None:
     np.testing.assert_allclose(d.log_prob(value), d.log_prob(value.astype(np.float32)), rtol=2e-6, atol=1e-6)
 
 
-@every_case
+@every(costly=True)
 def test_masked_entries_may_be_anything(case: DistCase) -> None:
     value = np.asarray(case.observations()[:2]).copy()
     bad = value.astype(np.float32)

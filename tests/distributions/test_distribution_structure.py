@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from distribution_case import DistCase
-from distribution_cases import CASES, every_case
+from distribution_cases import CASES, every, every_case
 from scipy import stats
 
 import svijax.distributions as dist
@@ -63,7 +63,7 @@ def test_pytree_round_trip_accepts_any_leaf(case: DistCase) -> None:
         d.loc = 3.0
 
 
-@every_case
+@every(costly=True)
 def test_jit_and_vmap_over_a_distribution(case: DistCase) -> None:
     d = case.make().expand((3,))
     value = case.observations()[1]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from distribution_case import DistCase, Reference
-from distribution_cases import every, every_discrete, every_noisy, every_pathwise
+from distribution_cases import every, every_discrete
 from scipy import stats
 
 from svijax.base import draw_noise
@@ -17,7 +17,7 @@ from svijax.base import draw_noise
 GRID = (np.arange(4000) + 0.5) / 4000
 
 
-@every_noisy
+@every(lambda case: case.make().noise_spec is not None, costly=True)
 def test_the_density_in_terms_of_the_noise(case: DistCase, x64: None, getkey: Any) -> None:
     d = case.make()
     noise = draw_noise(getkey(), d.noise_spec, (50,))
@@ -28,7 +28,7 @@ def test_the_density_in_terms_of_the_noise(case: DistCase, x64: None, getkey: An
     assert np.all(d.support(value))
 
 
-@every(lambda case: case.make().noise_spec is not None and case.make().noise_spec.size > 0)
+@every(lambda case: case.make().noise_spec is not None and case.make().noise_spec.size > 0, costly=True)
 def test_the_ends_of_the_noise_are_draws(case: DistCase) -> None:
     d = case.make()
     spec = d.noise_spec
@@ -41,7 +41,7 @@ def test_the_ends_of_the_noise_are_draws(case: DistCase) -> None:
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(slopes)), end
 
 
-@every(lambda case: not case.make().has_rsample and not case.discrete)
+@every(lambda case: not case.make().has_rsample and not case.discrete, costly=True)
 def test_draws_that_are_not_pathwise_carry_no_derivative(case: DistCase, getkey: Any) -> None:
     key = getkey()
     params = {name: jnp.asarray(param, jnp.float32) for name, param in case.params.items()}
@@ -71,7 +71,7 @@ def test_draws_follow_the_density_and_a_small_change_is_seen(case: DistCase, get
         assert min(_ks_p_value(statistic(draws), law) for statistic, law in laws) < 1e-3
 
 
-@every(lambda case: not case.discrete and case.has_laws)
+@every(lambda case: not case.discrete and case.has_laws, costly=True)
 def test_a_few_draws_follow_the_density(case: DistCase, getkey: Any) -> None:
     draws = case.make().sample(getkey(), (10_000,))
     laws = case.laws()
@@ -107,7 +107,7 @@ def _discrete_p_value(case: DistCase, draws: Any) -> float:
     return min(values) * len(laws)
 
 
-@every(lambda case: case.discrete and case.has_laws)
+@every(lambda case: case.discrete and case.has_laws, costly=True)
 def test_a_few_counts_follow_the_masses(case: DistCase, getkey: Any) -> None:
     assert _discrete_p_value(case, case.make().sample(getkey(), (10_000,))) > 1e-3
 
@@ -122,7 +122,7 @@ def test_counts_follow_the_masses_and_a_small_change_is_seen(case: DistCase, get
         assert _discrete_p_value(case, other.sample(key, (n,))) < 1e-3
 
 
-@every(lambda case: case.make().has_rsample and case.pathwise == "quantile" and case.scalar)
+@every(lambda case: case.make().has_rsample and case.pathwise == "quantile" and case.scalar, costly=True)
 def test_draws_move_along_their_quantiles(case: DistCase, x64: None, getkey: Any) -> None:
     key = getkey()
     params = {name: np.float64(value) for name, value in case.params.items()}
@@ -145,7 +145,7 @@ def _bounded(x: Any, law: Reference, xp: Any = np) -> Any:
     return xp.stack([odd, odd * odd])
 
 
-@every(lambda case: case.make().has_rsample and case.pathwise == "expectation" and case.has_laws)
+@every(lambda case: case.make().has_rsample and case.pathwise == "expectation" and case.has_laws, costly=True)
 def test_pathwise_derivatives_of_expectations_and_two_per_cent_is_seen(case: DistCase, getkey: Any) -> None:
     """d/dp E f(X) towards the bumped parameter: by draws, and by differences of the integral over the quantiles."""
     key, n, name = getkey(), 200_000, case.bump
@@ -183,7 +183,7 @@ def test_discrete_draws_are_integers_of_the_right_shape(case: DistCase, getkey: 
     assert np.all(d.support(draws))
 
 
-@every_pathwise
+@every(lambda case: case.make().has_rsample and case.params, costly=True)
 def test_pathwise_families_have_a_derivative_in_every_parameter(case: DistCase, getkey: Any) -> None:
     key = getkey()
     params = {name: jnp.asarray(param, jnp.float32) for name, param in case.params.items()}
