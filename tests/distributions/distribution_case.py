@@ -107,15 +107,15 @@ class DistCase:
         return bool(self.make().event_shape == ())
 
     def observations(self) -> Any:
-        """Values from one tail to the other."""
+        """Values from one tail to the other; of single numbers as many in each row, so that rows share programs."""
         if self.values is not None:
-            return np.asarray(self.values)
+            values = np.asarray(self.values)
+            few = self.scalar and values.shape < QUANTILES.shape
+            return np.resize(values, QUANTILES.shape) if few else values
         icdf = self.truth().icdf
         if icdf is None:
             raise ValueError("a row whose reference has no icdf needs values")
-        if self.discrete:
-            return np.arange(int(icdf(1e-9)), int(icdf(0.999)) + 1)
-        return icdf(QUANTILES)
+        return icdf(QUANTILES).astype(int) if self.discrete else icdf(QUANTILES)
 
     @property
     def bumped(self) -> Any:

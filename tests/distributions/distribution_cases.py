@@ -31,14 +31,14 @@ for _module in _MODULES:
     CASES.update(_module.CASES)
 
 
-_THIN = 3
+_THIN = 5
 _crossed = itertools.count()
 
 
 def every(keep: Callable[[DistCase], Any] = lambda case: True, *, costly: bool = False) -> Any:
     """Cross a test with all rows that ``keep`` keeps.
 
-    Of a ``costly`` test the default run takes each third row, from another start in each test, so that it
+    Of a ``costly`` test the default run takes each fifth row, from another start in each test, so that it
     meets each family; ``-m slow`` takes the others.
     """
     rows = {name: case for name, case in CASES.items() if keep(case)}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from distribution_case import DistCase, single_precision
-from distribution_cases import every, every_case, every_discrete
+from distribution_cases import every, every_case
 
 from svijax.transforms import constraints
 
@@ -25,7 +25,7 @@ def _error(log_prob: Any, exact: Any) -> Any:
     return np.max(gap)
 
 
-@every_case
+@every(costly=True)
 def test_log_prob_in_double_precision(case: DistCase, x64: None) -> None:
     value = case.observations()
     log_prob = case.make().log_prob(value)
@@ -120,7 +120,7 @@ def test_outside_the_support_the_density_is_zero_and_its_derivatives_too(case: D
         assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(slopes)), (value, slopes)
 
 
-@every_discrete
+@every(lambda case: case.discrete, costly=True)
 def test_masses_over_the_whole_support(case: DistCase, x64: None) -> None:
     d = case.make()
     if d.has_enumerate_support:
@@ -134,7 +134,7 @@ def test_masses_over_the_whole_support(case: DistCase, x64: None) -> None:
         np.testing.assert_allclose(np.exp(d.log_prob(np.arange(int(top) + 1))).sum(), 1.0, atol=2e-9)
 
 
-@every_discrete
+@every(lambda case: case.discrete, costly=True)
 def test_integers_and_floats_are_the_same_observations(case: DistCase) -> None:
     value = case.observations()
     d = case.make()

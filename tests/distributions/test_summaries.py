@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from distribution_case import QUANTILES, DistCase, Reference
-from distribution_cases import every, every_case, every_scalar
+from distribution_cases import every
 
 from svijax.base import ArgumentError
 
@@ -30,7 +30,11 @@ def _matches_the_row(case: DistCase, name: str, known: bool, ask: Callable[[], A
     return None
 
 
-@every_case
+def _has_cdf(case: DistCase) -> bool:
+    return case.scalar and "cdf" not in case.lacks and case.truth().cdf is not None
+
+
+@every(costly=True)
 def test_moments_and_entropy(case: DistCase, x64: None) -> None:
     d, truth = case.make(), case.truth()
     for name, ask in SUMMARIES.items():
@@ -42,7 +46,7 @@ def test_moments_and_entropy(case: DistCase, x64: None) -> None:
             np.testing.assert_allclose(found, exact, rtol=case.moments, atol=1e-12, err_msg=name)
 
 
-@every_scalar
+@every(lambda case: case.scalar, costly=True)
 def test_cdf_and_icdf(case: DistCase, x64: None) -> None:
     d, truth = case.make(), case.truth()
     value = case.observations()
@@ -59,7 +63,7 @@ def test_cdf_and_icdf(case: DistCase, x64: None) -> None:
         np.testing.assert_allclose(d.cdf(icdf), q, rtol=1e-8)
 
 
-@every(lambda case: case.scalar and "cdf" not in case.lacks and case.truth().cdf is not None)
+@every(_has_cdf, costly=True)
 def test_tails_of_the_distribution_function(case: DistCase, x64: None) -> None:
     d, truth = case.make(), case.truth()
     value = case.observations()
@@ -82,11 +86,7 @@ def _above(truth: Reference, value: Any) -> Any:
     return np.exp(truth.log_survival_function(value))
 
 
-@every(
-    lambda case: (
-        case.scalar and not case.discrete and "cdf" not in case.lacks and case.truth().cdf is not None
-    )
-)
+@every(lambda case: _has_cdf(case) and not case.discrete, costly=True)
 def test_cdf_at_and_beyond_the_ends_of_the_support(case: DistCase) -> None:
     d = case.make()
     low, high = (getattr(d.support, name, None) for name in ("lower", "upper"))
