@@ -20,7 +20,11 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 @pytest.fixture(scope="module")
 def quick_start() -> dict[str, Any]:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    return _run(0)
+
+
+def _run(block: int) -> dict[str, Any]:
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[block]
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
     return names
@@ -52,6 +56,24 @@ def test_printed_error_is_the_one_that_is_raised() -> None:
     with pytest.raises(SvijaxError) as error:
         SVI(model, AutoNormal(model), 0.01).init(jax.random.key(0), np.zeros(100, np.float32))
     assert str(error.value) in README
+
+
+def test_a_family_of_ones_own_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    names = _run(1)
+    shown = capsys.readouterr().out
+    assert "FAILED" not in shown and "pathwise      ok" in shown
+    exact = dist.kl_divergence(dist.Gamma(2.0, 1.0), dist.Gamma(3.0, 2.0))
+    assert str(exact) in shown
+    assert names["Ramp"](1.0).has_rsample
+
+
+def test_families_that_are_left_out_are_not_there() -> None:
+    table = README[README.index("| left out | reason |") : README.index("## Coming from")]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("|")]
+    names = {name for cell in cells for name in re.findall(r"`([A-Z]\w+)`", cell)} - {"Stable"}
+    assert len(names) > 10
+    for name in names:
+        assert not hasattr(dist, name) and not hasattr(dist.transforms, name), name
 
 
 def test_names_of_the_porting_table_exist() -> None:
