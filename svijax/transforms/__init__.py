@@ -62,6 +62,7 @@ from ._transform import ComposeTransform as ComposeTransform
 from ._transform import IdentityTransform as IdentityTransform
 from ._transform import IndependentTransform as IndependentTransform
 from ._transform import InverseTransform as InverseTransform
+from ._transform import ParameterFreeTransform as ParameterFreeTransform
 from ._transform import Transform as Transform
 from ._vectors import LowerCholeskyAffine as LowerCholeskyAffine
 from ._vectors import OrderedTransform as OrderedTransform

@@ -66,6 +66,13 @@ class Transform(Record):
         return f"{type(self).__name__}({args})"
 
 
+class ParameterFreeTransform(Transform):
+    """A bijection without parameters: a base for your own, of which two of one class are equal."""
+
+    def __init__(self) -> None:
+        self._assign()
+
+
 class InverseTransform(Transform):
     """x = t^-1(y) as a bijection of its own."""
 

@@ -165,6 +165,21 @@ def test_transforms_are_pytrees_equal_by_value(case: BijectionCase) -> None:
     assert sum(case.transform == other.transform for other in CASES.values()) in (1, 2, 3, 4)
 
 
+def test_a_bijection_of_ones_own_without_parameters() -> None:
+    class Cube(T.ParameterFreeTransform):
+        def __call__(self, x: Any) -> Any:
+            return x**3
+
+        def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+            return jnp.log(3.0 * x**2)
+
+    class Other(Cube):
+        pass
+
+    assert Cube() == Cube() and hash(Cube()) == hash(Cube()) and Cube() != Other()
+    assert jax.tree.leaves(Cube()) == [] and jax.jit(lambda t, x: t(x))(Cube(), 2.0) == 8.0
+
+
 def test_equality_sees_parameters_and_classes() -> None:
     assert T.AffineTransform(0, 1) == T.AffineTransform(0.0, np.ones(()))
     assert T.AffineTransform(0, 1) != T.AffineTransform(0, 2)
