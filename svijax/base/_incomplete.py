@@ -29,48 +29,56 @@ def at_least_single(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @at_least_single
+@jax.jit
 def gammainc(a: Any, x: Any) -> jax.Array:
     """P(a, x), the distribution function of Gamma(a, 1) at x; a > 0."""
     return _one(*_gamma_logs(a, x), wanted=True)
 
 
 @at_least_single
+@jax.jit
 def gammaincc(a: Any, x: Any) -> jax.Array:
     """Q(a, x) = 1 - P(a, x), without cancellation."""
     return _one(*_gamma_logs(a, x), wanted=False)
 
 
 @at_least_single
+@jax.jit
 def log_gammainc(a: Any, x: Any) -> jax.Array:
     """log P(a, x), without underflow."""
     return _log_one(*_gamma_logs(a, x), wanted=True)
 
 
 @at_least_single
+@jax.jit
 def log_gammaincc(a: Any, x: Any) -> jax.Array:
     """log Q(a, x), without underflow."""
     return _log_one(*_gamma_logs(a, x), wanted=False)
 
 
 @at_least_single
+@jax.jit
 def betainc(a: Any, b: Any, x: Any, rest: Any = None) -> jax.Array:
     """I_x(a, b), the distribution function of Beta(a, b) at x; a, b > 0. ``rest`` is 1 - x, if it is known better."""
     return _one(*_beta_logs(a, b, x, rest), wanted=True)
 
 
 @at_least_single
+@jax.jit
 def betaincc(a: Any, b: Any, x: Any, rest: Any = None) -> jax.Array:
     """1 - I_x(a, b), without cancellation."""
     return _one(*_beta_logs(a, b, x, rest), wanted=False)
 
 
 @at_least_single
+@jax.jit
 def log_betainc(a: Any, b: Any, x: Any, rest: Any = None) -> jax.Array:
     """log I_x(a, b), without underflow."""
     return _log_one(*_beta_logs(a, b, x, rest), wanted=True)
 
 
 @at_least_single
+@jax.jit
 def log_betaincc(a: Any, b: Any, x: Any, rest: Any = None) -> jax.Array:
     """log(1 - I_x(a, b)), without underflow."""
     return _log_one(*_beta_logs(a, b, x, rest), wanted=False)

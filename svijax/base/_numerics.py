@@ -63,11 +63,13 @@ def sum_rightmost(value: Any, ndims: int) -> Any:
     return array_module(value).sum(value, axis=tuple(range(-ndims, 0)))
 
 
+@jax.jit
 def xlogy(x: Any, y: Any) -> jax.Array:
     """x log y with 0 log 0 = 0, whose derivatives in x and in y are finite there too."""
     return x * jnp.log(jnp.where((x == 0) & (y == 0), 1.0, y))
 
 
+@jax.jit
 def xlog1py(x: Any, y: Any) -> jax.Array:
     """x log(1 + y) with 0 log 0 = 0, whose derivatives in x and in y are finite there too."""
     return x * jnp.log1p(jnp.where((x == 0) & (y == -1), 0.0, y))
@@ -99,6 +101,7 @@ def open_unit(x: Any) -> jax.Array:
     return jnp.clip(x, float(info.tiny), 1.0 - float(info.eps))
 
 
+@jax.jit
 def log1p_square(z: Any) -> jax.Array:
     """log(1 + z^2), finite where z^2 overflows."""
     far = jnp.abs(z) > float(jnp.finfo(jnp.result_type(z)).max) ** 0.4

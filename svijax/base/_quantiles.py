@@ -24,30 +24,35 @@ _LOG_HALF = -float(np.log(2.0))
 
 
 @at_least_single
+@jax.jit
 def gammaincinv(a: Any, p: Any) -> jax.Array:
     """The x with P(a, x) = p, the quantile of Gamma(a, 1); 0 at p = 0, inf at p = 1."""
     return _gamma_quantile(*_arrays(a, p), False)
 
 
 @at_least_single
+@jax.jit
 def gammainccinv(a: Any, q: Any) -> jax.Array:
     """The x with Q(a, x) = q; inf at q = 0, 0 at q = 1."""
     return _gamma_quantile(*_arrays(a, q), True)
 
 
 @at_least_single
+@jax.jit
 def betaincinv(a: Any, b: Any, p: Any) -> jax.Array:
     """The x with I_x(a, b) = p, the quantile of Beta(a, b)."""
     return jax.nn.sigmoid(betaincinv_log_odds(a, b, p))
 
 
 @at_least_single
+@jax.jit
 def betainccinv(a: Any, b: Any, q: Any) -> jax.Array:
     """The x with 1 - I_x(a, b) = q."""
     return jax.nn.sigmoid(betaincinv_log_odds(a, b, q, upper=True))
 
 
 @at_least_single
+@partial(jax.jit, static_argnames="upper")
 def betaincinv_log_odds(a: Any, b: Any, p: Any, *, upper: bool = False) -> jax.Array:
     """log(x / (1 - x)) of ``betaincinv(a, b, p)``, or of ``betainccinv`` if ``upper``, without underflow."""
     return _beta_quantile(*_arrays(a, b, p), upper)
@@ -161,6 +166,7 @@ def _gamma_quantile_jvp(upper: bool, primals: Any, tangents: Any) -> Any:
     return x, jnp.where(inside, in_a, 0.0) * tangents[0] + jnp.where(inside, in_p, 0.0) * tangents[1]
 
 
+@jax.jit
 def gamma_quantile_slope(a: jax.Array, log_x: jax.Array) -> jax.Array:
     """d log x / da of the quantile x of Gamma(a, 1) at a fixed probability: -dP/da over x times the density.
 

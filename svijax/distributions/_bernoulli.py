@@ -12,7 +12,7 @@ from svijax.base import softplus, xlog1py, xlogy
 from svijax.transforms import constraints
 
 from ._logits import TwoWay, take_one
-from ._parameters import parameters
+from ._parameters import parameters, traced_once
 
 
 class Bernoulli(TwoWay):
@@ -34,6 +34,7 @@ class Bernoulli(TwoWay):
     def _sample(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
         return jax.random.bernoulli(key, self.probs, self.shape(sample_shape)).astype(self.dtype)
 
+    @traced_once
     def log_prob(self, value: Any) -> Any:
         value = jnp.asarray(value)
         inside = (value >= 0) & (value <= 1)

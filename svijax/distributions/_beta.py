@@ -27,7 +27,7 @@ from svijax.transforms import constraints
 
 from ._distribution import Distribution
 from ._gamma import digamma_rest, log_gamma_draw
-from ._parameters import parameters
+from ._parameters import parameters, traced_once
 
 _LOG_2PI = math.log(2.0 * math.pi)
 
@@ -54,6 +54,7 @@ class Beta(Distribution):
         log_odds -= log_gamma_draw(key0, self.concentration0, shape)
         return open_unit(jax.nn.sigmoid(log_odds))
 
+    @traced_once
     def log_prob(self, value: Any) -> Any:
         a, b = self.concentration1, self.concentration0
         x = jnp.where((value > 0) & (value < 1), value, 0.5)
@@ -122,6 +123,7 @@ class Dirichlet(Distribution):
         log_draws = log_gamma_draw(key, self.concentration, self.shape(sample_shape))
         return jnp.maximum(jax.nn.softmax(log_draws, axis=-1), jnp.finfo(self.dtype).tiny)
 
+    @traced_once
     def log_prob(self, value: Any) -> Any:
         c = self.concentration
         total = c.sum(axis=-1)

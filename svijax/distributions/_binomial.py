@@ -14,7 +14,7 @@ from svijax.transforms import Constraint, constraints
 from ._counts import BetaTails, log_binomial, products_apart, wide
 from ._distribution import Distribution
 from ._logits import TwoWay, take_one
-from ._parameters import as_float, parameters
+from ._parameters import as_float, parameters, traced_once
 
 
 class Binomial(TwoWay, BetaTails):
@@ -51,6 +51,7 @@ class Binomial(TwoWay, BetaTails):
         count = wide(self.total_count, probs.dtype)
         return binomial_draw(key, count, probs, self.shape(sample_shape), self.dtype)
 
+    @traced_once
     def log_prob(self, value: Any) -> Any:
         p, q, beyond = self._normal_probs()
         inside = (value >= 0) & (value <= self.total_count)

@@ -12,7 +12,7 @@ from svijax.base import xlogy
 from svijax.transforms import Constraint, constraints
 
 from ._logits import ManyWay, take_one
-from ._parameters import parameters
+from ._parameters import parameters, traced_once
 
 
 class Categorical(ManyWay):
@@ -36,6 +36,7 @@ class Categorical(ManyWay):
     def _sample(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
         return self._draw_classes(key, self.shape(sample_shape))
 
+    @traced_once
     def log_prob(self, value: Any) -> Any:
         value = jnp.asarray(value)
         index = value.astype(jnp.result_type(int))

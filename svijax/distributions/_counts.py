@@ -19,12 +19,14 @@ def wide(value: Any, dtype: Any) -> Any:
     return jnp.asarray(as_float(value, dtype), jnp.promote_types(dtype, jnp.float32))
 
 
+@jax.jit
 def products_apart(a: Any, b: Any, c: Any, d: Any) -> jax.Array:
     """a b - c d to full relative precision, but for the smallest numbers."""
     left, right = a * b, c * d
     return (left - right) + jax.lax.stop_gradient(product_error(a, b, left) - product_error(c, d, right))
 
 
+@jax.jit
 def deviance_from(k: Any, mean: Any, excess: Any) -> jax.Array:
     """deviance(k, k - excess), where ``mean`` is k - excess but for rounding."""
     near = jnp.abs(excess) < 0.5 * mean
@@ -32,6 +34,7 @@ def deviance_from(k: Any, mean: Any, excess: Any) -> jax.Array:
     return deviance(k, mean) + lost * (1 - k / jnp.where(near, mean, 1.0))
 
 
+@jax.jit
 def log_binomial(k: Any, others: Any, p: Any, q: Any, excess: Any) -> jax.Array:
     """log Gamma(n + 1) / (Gamma(k + 1) Gamma(n - k + 1)) p^k q^(n - k), n - k = ``others``; excess = k - n p."""
     n = k + others
@@ -39,12 +42,14 @@ def log_binomial(k: Any, others: Any, p: Any, q: Any, excess: Any) -> jax.Array:
     return factorial_excess(n) - factorial_excess(k) - factorial_excess(others) - apart
 
 
+@jax.jit
 def log_polya_total(n: Any, total: Any) -> jax.Array:
     """The part of a Dirichlet-multinomial log mass that has the number of draws and the sum of concentrations."""
     joint = factorial_excess(n) + factorial_excess(total) - factorial_excess(n + total)
     return joint + jnp.log1p(n / total)
 
 
+@jax.jit
 def log_polya_class(k: Any, concentration: Any, n: Any, total: Any, excess: Any) -> jax.Array:
     """The part of one class that has k of the n draws; excess = k total - n concentration.
 

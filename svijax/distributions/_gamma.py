@@ -62,6 +62,30 @@ def digamma_rest(x: Any) -> tuple[jax.Array, jax.Array]:
     return error, slope - 0.5 / x
 
 
+@jax.jit
+def _textbook(value: Any, c: Any, rate: Any) -> jax.Array:
+    """The log density for small concentrations c."""
+    norm = c * jnp.log(rate) - log_gamma(c)
+    return from_zero(lambda x: (c - 1) * _log(x) - rate * x + norm, value, c - 1)
+
+
+@jax.jit
+def _saddle(value: Any, c: Any, rate: Any) -> jax.Array:
+    """The log density for any concentration c."""
+    head = 0.5 * (jnp.log(c) - _LOG_2PI) - stirling_error(c)
+
+    def log_density(x: Any) -> Any:
+        # At x = 0 this stands for its limit at c = 1.
+        kept = jnp.where(x == 0, 1.0, x)
+        return head - product_deviance(c, rate, kept) - jnp.log(kept) + rate * (kept - x)
+
+    return from_zero(log_density, value, c - 1)
+
+
+def _log(x: Any) -> jax.Array:
+    return jnp.log(jnp.where(x == 0, 1.0, x))
+
+
 class Gamma(Distribution):
     """p(x) = rate^c x^(c-1) exp(-rate x) / Gamma(c) for x > 0; c = concentration > 0 and rate > 0."""
 
@@ -79,18 +103,9 @@ class Gamma(Distribution):
         return jnp.maximum(jnp.exp(log_draw) / self.rate, jnp.finfo(self.dtype).tiny)
 
     def log_prob(self, value: Any) -> Any:
-        c, rate = self.concentration, self.rate
-        if isinstance(c, np.ndarray) and np.all(c <= _SMALL):
-            norm = c * jnp.log(rate) - log_gamma(c)
-            return from_zero(lambda x: (c - 1) * _log(x) - rate * x + norm, value, c - 1)
-        head = 0.5 * (jnp.log(c) - _LOG_2PI) - stirling_error(c)
-
-        def log_density(x: Any) -> Any:
-            # At x = 0 this stands for its limit at c = 1.
-            kept = jnp.where(x == 0, 1.0, x)
-            return head - product_deviance(c, rate, kept) - jnp.log(kept) + rate * (kept - x)
-
-        return from_zero(log_density, value, c - 1)
+        c = self.concentration
+        small = isinstance(c, np.ndarray) and np.all(c <= _SMALL)
+        return (_textbook if small else _saddle)(value, c, self.rate)
 
     @property
     def mean(self) -> Any:
@@ -127,10 +142,6 @@ class Gamma(Distribution):
         c = self.concentration
         error, rest = digamma_rest(c)
         return 0.5 * (_LOG_2PI + jnp.log(c)) - jnp.log(self.rate) + error + (1 - c) * rest
-
-
-def _log(x: Any) -> jax.Array:
-    return jnp.log(jnp.where(x == 0, 1.0, x))
 
 
 class Chi2(Gamma):

@@ -14,7 +14,7 @@ from svijax.base import xlogy
 from svijax.transforms import constraints
 
 from ._location_scale import LocationScale, LogScale
-from ._parameters import parameters
+from ._parameters import parameters, traced_once
 from ._tails import from_zero, log_cdf_of_log_hazard
 
 
@@ -95,6 +95,7 @@ class Weibull(LogScale):
     def _z_entropy(self) -> Any:
         return 1.0 + np.euler_gamma
 
+    @traced_once
     def log_prob(self, value: Any) -> Any:
         c = jnp.asarray(self.concentration)
 

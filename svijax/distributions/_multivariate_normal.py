@@ -13,7 +13,7 @@ from svijax.base import gram, inverse_gram, log_det_tril, mahalanobis, matvec
 from svijax.transforms import constraints
 
 from ._distribution import Distribution
-from ._parameters import parameters
+from ._parameters import parameters, traced_once
 from ._scale_tril import as_vectors, scale_tril_of
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -76,6 +76,7 @@ class MultivariateNormal(Distribution):
     def from_noise_with_log_prob(self, noise: Any) -> tuple[Any, Any]:
         return self.from_noise(noise), -0.5 * jnp.sum(noise * noise, axis=-1) - self._log_norm()
 
+    @traced_once
     def log_prob(self, value: Any) -> Any:
         return -0.5 * mahalanobis(self.scale_tril, value - self.loc) - self._log_norm()
 

@@ -13,7 +13,7 @@ from svijax.transforms import constraints
 from ._counts import BetaTails, deviance_from, products_apart, wide
 from ._gamma import log_gamma_draw
 from ._logits import TwoWay, take_one
-from ._parameters import parameters
+from ._parameters import parameters, traced_once
 from ._poisson import poisson_draw
 
 
@@ -54,6 +54,7 @@ class _PoissonMixture(BetaTails):
     def _float(self) -> Any:
         return self._shape.dtype
 
+    @traced_once
     def log_prob(self, value: Any) -> Any:
         p, q = self._parts()
         # Counts that p = 0 excludes have no mass, and no derivative.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
+from typing import cast as cast_type
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +23,17 @@ from svijax.base import (
 )
 from svijax.transforms import Constraint, constraints
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
 
 def parameters(**constraint_of: Constraint) -> Mapping[str, Constraint]:
     """The constraints of a family's parameters by name, as an immutable mapping."""
     return MappingProxyType(constraint_of)
+
+
+def traced_once(method: _Method) -> _Method:
+    """``jax.jit`` of a method of distributions, so that a program which uses it often traces it once."""
+    return cast_type(_Method, jax.jit(method))
 
 
 def as_float(value: Any, dtype: Any) -> Any:

@@ -91,6 +91,7 @@ class Poisson(CountTails):
         return log_gammainc(k + 1, self.rate)
 
 
+@jax.jit
 def _log_mass(value: Any, rate: Any) -> Any:
     inside = value >= 0
     k = wide(jnp.where(inside, value, jnp.zeros((), jnp.result_type(value))), rate.dtype)

@@ -20,12 +20,14 @@ from ._tails import log1mexp
 _LOG_2 = math.log(2.0)
 
 
+@jax.jit
 def _log_density(df: Any, z: Any) -> Any:
     log_norm = 0.5 * jnp.log(df) + log_beta(0.5 * df, 0.5)
     return -0.5 * (df + 1) * log1p_square(z / jnp.sqrt(df)) - log_norm
 
 
 @at_least_single
+@jax.jit
 def _log_tail(df: Any, z: Any) -> jax.Array:
     """log P(T > z) of the standard distribution, for z >= 0."""
     dtype = float_dtype(df, z)
@@ -55,6 +57,7 @@ def _tail_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 @at_least_single
+@jax.jit
 def _quantile(df: Any, q: Any) -> jax.Array:
     """The z with P(T <= z) = q."""
     dtype = float_dtype(df, q)

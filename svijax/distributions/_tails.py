@@ -39,6 +39,7 @@ ndtri = widened(special.ndtri)
 
 
 @widened
+@jax.jit
 def log_mills(x: Any) -> Any:
     """log((1 - Phi(x)) / phi(x)) of the standard normal, for x > -10 or so."""
     start = 7.0 if x.dtype == jnp.float32 else 20.0
@@ -53,6 +54,7 @@ def log_mills(x: Any) -> Any:
 
 
 @widened
+@jax.jit
 def log_ndtr(x: Any) -> Any:
     """log Phi(x) of the standard normal; in the far lower tail its derivative does not cancel."""
     far = x < -7.0
@@ -62,6 +64,7 @@ def log_ndtr(x: Any) -> Any:
     )
 
 
+@jax.jit
 def log_erf(x: Any) -> jax.Array:
     """log erf(x) for x > 0."""
     x = jnp.asarray(x)
@@ -70,6 +73,7 @@ def log_erf(x: Any) -> jax.Array:
     return jnp.where(small, near, jnp.log1p(-jax.lax.erfc(jnp.where(small, 0.5, x))))
 
 
+@jax.jit
 def log1mexp(x: Any) -> jax.Array:
     """log(1 - exp(x)) for x < 0."""
     near = x > _LOG_HALF
@@ -77,6 +81,7 @@ def log1mexp(x: Any) -> jax.Array:
     return jnp.where(near, close, jnp.log1p(-jnp.exp(jnp.where(near, _LOG_HALF, x))))
 
 
+@jax.jit
 def log_softplus(x: Any) -> jax.Array:
     """log log(1 + exp(x)), without underflow for very negative x."""
     small = x < _SMALL
@@ -85,6 +90,7 @@ def log_softplus(x: Any) -> jax.Array:
     )
 
 
+@jax.jit
 def log_minus_log1mexp(x: Any) -> jax.Array:
     """log(-log(1 - exp(x))) for x < 0, without underflow for very negative x."""
     small = x < _SMALL
@@ -93,6 +99,7 @@ def log_minus_log1mexp(x: Any) -> jax.Array:
     )
 
 
+@jax.jit
 def log_cdf_of_log_hazard(x: Any) -> jax.Array:
     """log(1 - exp(-exp(x))), without underflow for very negative x."""
     small = x < _SMALL
@@ -101,6 +108,7 @@ def log_cdf_of_log_hazard(x: Any) -> jax.Array:
     )
 
 
+@jax.jit
 def log_ratio(x: Any, y: Any) -> jax.Array:
     """log(x / y) for x, y > 0, to full relative precision where x is near y, without overflow of x / y."""
     near = jnp.abs(x - y) < 0.5 * y
@@ -123,6 +131,7 @@ def from_zero(f: Callable[[Any], Any], z: Any, power: Any) -> jax.Array:
     return within(f, z, (z >= 0) & ~pole, 1.0, limit)
 
 
+@jax.jit
 def finite_exp(x: Any) -> jax.Array:
     """exp(x), kept between the smallest normal and the largest number; derivatives are 0 beyond them."""
     info = jnp.finfo(jnp.result_type(x))

@@ -24,6 +24,7 @@ _HANKEL = (1.0, 1 / 8, 9 / 128, 225 / 3072, 11025 / 98304, 893025 / 3932160)
 
 
 @at_least_single
+@jax.jit
 def log_i0e(k: Any) -> jax.Array:
     """log(exp(-k) I0(k)) for k > 0; in single precision its derivative does not cancel for large k."""
     k = jnp.asarray(k)
@@ -57,6 +58,7 @@ def _integral(k: jax.Array, angle: Any) -> jax.Array:
 
 
 @at_least_single
+@jax.jit
 def _log_tail(k: Any, angle: Any) -> jax.Array:
     """log P(X > angle) of the distribution around 0, for an angle in [0, pi]."""
     dtype = float_dtype(k, angle)
@@ -85,6 +87,7 @@ def _tail_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
     ]
 
 
+@jax.jit
 def _log_density(k: Any, angle: Any) -> Any:
     sine = jnp.sin(0.5 * angle)
     return -2 * k * sine * sine - _LOG_2PI - log_i0e(k)
