@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -104,6 +105,12 @@ class Beta(Distribution):
         return powers + errors - (a - 1) * rest_a - (b - 1) * rest_b + (total - 2) * rest
 
 
+@partial(jax.jit, static_argnames="shape")
+def _dirichlet_draw(key: jax.Array, concentration: Any, shape: tuple[int, ...]) -> jax.Array:
+    log_draws = log_gamma_draw(key, concentration, shape)
+    return jnp.maximum(jax.nn.softmax(log_draws, axis=-1), jnp.finfo(log_draws.dtype).tiny)
+
+
 class Dirichlet(Distribution):
     """p(x) = Gamma(sum c) prod x_i^(c_i - 1) / Gamma(c_i) on the simplex; c = concentration (…, n) > 0."""
 
@@ -120,8 +127,7 @@ class Dirichlet(Distribution):
         return np.shape(self.concentration)[-1:]
 
     def _sample(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
-        log_draws = log_gamma_draw(key, self.concentration, self.shape(sample_shape))
-        return jnp.maximum(jax.nn.softmax(log_draws, axis=-1), jnp.finfo(self.dtype).tiny)
+        return _dirichlet_draw(key, self.concentration, self.shape(sample_shape))
 
     @traced_once
     def log_prob(self, value: Any) -> Any:

@@ -11,7 +11,9 @@ import numpy as np
 from svijax.base import ArgumentError, cast, log_sigmoid, message, open_unit
 
 from ._distribution import Distribution
+from ._parameters import traced_once
 
+_MANY = 64
 # Logarithms of probabilities by size of the dtype, some way above the smallest.
 _LEAST_LOG = {4: -80.0, 8: -700.0}
 
@@ -139,9 +141,14 @@ class ManyWay(Distribution):
         return (self._logits if self._probs is None else self._probs).dtype
 
     def _draw_classes(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """Indices of classes, drawn by one uniform each."""
-        return self._classes_at(jax.random.uniform(key, shape, jnp.promote_types(self._float, jnp.float32)))
+        """Indices of classes, drawn by one uniform each; by one for each class where there are many."""
+        dtype = jnp.promote_types(self._float, jnp.float32)
+        if self._size > _MANY:
+            # The steps of a uniform, and of the sums, would be seen in small probabilities.
+            return jax.random.categorical(key, jnp.asarray(self.logits, dtype), shape=shape)
+        return self._classes_at(jax.random.uniform(key, shape, dtype))
 
+    @traced_once
     def _classes_at(self, noise: Any) -> jax.Array:
         """The classes at which uniforms on [0, 1) fall."""
         sums = cumulative(self.probs)[..., :-1]

@@ -465,3 +465,12 @@ def test_relaxed_values_on_the_boundary_are_finite() -> None:
         assert np.all(x > 0) and np.isfinite(log_prob) and np.isfinite(y.log_prob(np.array([0.0, 1.0, 0.0])))
     certain = dist.RelaxedBernoulli(0.5, probs=np.array([0.0, 1.0]))
     np.testing.assert_allclose(certain.from_noise(np.float32([0.5, 0.5])), [0.0, 1.0], atol=1e-6)
+
+
+def test_many_classes_are_drawn_with_their_probabilities(getkey: Any) -> None:
+    probs = np.arange(1, 101.0) / 5050
+    counts = np.bincount(np.asarray(dist.Categorical(probs).sample(getkey(), (200_000,))), minlength=100)
+    expected = 200_000 * probs
+    assert stats.chi2(99).sf(np.sum((counts - expected) ** 2 / expected)) > 1e-3
+    half = np.where(np.arange(100) < 50, 0.02, 0.0)
+    assert np.asarray(dist.Categorical(half).sample(getkey(), (10_000,))).max() == 49
