@@ -8,9 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammainc
 
-from svijax.base import SupportError
+from svijax.base import SupportError, gammainc
 from svijax.transforms import Transform, biject_to
 
 from ._check_case import Case

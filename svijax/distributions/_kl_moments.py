@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import digamma, erf, gammainc, gammaln, polygamma
+from jax.scipy.special import digamma, erf, gammaln, polygamma
 
-from svijax.base import log_beta, stirling_error, xlogy
+from svijax.base import gammainc, log_beta, stirling_error, xlogy
 
 from ._beta import Beta
 from ._exponential import Exponential
