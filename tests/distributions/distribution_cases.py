@@ -6,22 +6,42 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-import cases_composed
-import cases_discrete
+import cases_bounded
+import cases_classes
+import cases_copulas
+import cases_counts
+import cases_directions
 import cases_gamma_beta
-import cases_multivariate
-import cases_processes
-import cases_quantile
+import cases_images
+import cases_inflated
+import cases_location_scale
+import cases_markov
+import cases_matrices
+import cases_mixtures
+import cases_normals
+import cases_positive
+import cases_truncated
+import cases_walks
 import pytest
 from distribution_case import DistCase
 
 _MODULES = (
-    cases_quantile,
+    cases_location_scale,
+    cases_positive,
+    cases_bounded,
     cases_gamma_beta,
-    cases_discrete,
-    cases_multivariate,
-    cases_processes,
-    cases_composed,
+    cases_counts,
+    cases_classes,
+    cases_normals,
+    cases_matrices,
+    cases_directions,
+    cases_copulas,
+    cases_walks,
+    cases_markov,
+    cases_mixtures,
+    cases_truncated,
+    cases_inflated,
+    cases_images,
 )
 CASES: dict[str, DistCase] = {}
 for _module in _MODULES:
