@@ -15,7 +15,7 @@ from ._counts import log_polya_class, log_polya_total, products_apart, wide
 from ._distribution import Distribution
 from ._gamma import log_gamma_draw
 from ._parameters import parameters
-from ._poisson import poisson_draw
+from ._poisson_draw import poisson_draw
 
 
 class BetaBinomial(Distribution):

@@ -14,7 +14,7 @@ from ._counts import BetaTails, deviance_from, products_apart, wide
 from ._gamma import log_gamma_draw
 from ._logits import TwoWay, take_one
 from ._parameters import parameters, traced_once
-from ._poisson import poisson_draw
+from ._poisson_draw import poisson_draw
 
 
 class _PoissonMixture(BetaTails):

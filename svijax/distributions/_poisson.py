@@ -14,7 +14,6 @@ from svijax.base import (
     gammainc,
     gammaincc,
     is_concrete,
-    is_threefry,
     log_gammainc,
     log_gammaincc,
 )
@@ -22,14 +21,7 @@ from svijax.transforms import constraints
 
 from ._counts import CountTails, wide
 from ._parameters import parameters
-
-
-def poisson_draw(key: jax.Array, rate: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """Poisson draws in an integer dtype, with a key of any kind; rates beyond the range of the dtype are cut off."""
-    if not is_threefry(key):
-        # The sampler of JAX knows threefry keys only.
-        key = jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
-    return jax.random.poisson(key, jnp.minimum(rate, 0.999 * jnp.iinfo(dtype).max), shape, dtype)
+from ._poisson_draw import poisson_draw
 
 
 class Poisson(CountTails):

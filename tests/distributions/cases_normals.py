@@ -268,7 +268,7 @@ CASES: dict[str, DistCase] = {
         {"loc": np.array([1.0, -1.0]), "covariance_matrix": SIGMA},
         _seen,
         "covariance_matrix",
-        marginals=_entries,
+        marginals=lambda loc, covariance_matrix: _entries(loc, covariance_matrix),
         pathwise="expectation",
         values=[[3.0, np.nan], [0.0, 0.0], [np.nan, -2.0], [np.nan, np.nan]],
         edges=[[0.0, np.nan]],

@@ -24,8 +24,9 @@ def law_of(values: Any, weights: Any) -> Reference:
     """The law of a statistic, from its values on a fine grid and the weights of the points."""
     order = np.argsort(values, axis=None)
     x = np.ravel(values)[order]
-    q = np.cumsum(np.ravel(weights)[order])
-    q /= q[-1]
+    mass = np.ravel(weights)[order]
+    # Half of the mass of a point lies below it.
+    q = (np.cumsum(mass) - 0.5 * mass) / mass.sum()
     return Reference(cdf=lambda v: np.interp(v, x, q), icdf=lambda p: np.interp(p, q, x))
 
 
