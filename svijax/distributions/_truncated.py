@@ -79,7 +79,7 @@ class TruncatedDistribution(Wrapper):
         value, support = jnp.asarray(value), self.support
         low, high = support.lower, support.upper  # type: ignore[attr-defined]
         inside = (True if low is None else value >= low) & (True if high is None else value <= high)
-        return inside, jnp.where(inside, value, self.low if high is None else high)
+        return inside, jnp.where(inside, value, low if self.high is None else high)
 
     def log_prob(self, value: Any) -> Any:
         inside, value = self._within(value)
@@ -88,12 +88,13 @@ class TruncatedDistribution(Wrapper):
     # Distribution functions
 
     def _ratio(self, value: Any, upwards: bool) -> Any:
-        """log P(X > value) (upwards) or log P(X <= value), 0 and -inf beyond the bounds."""
+        """log P(X > value) (upwards) or log P(X <= value), 0 and -inf beyond the support."""
         given = jnp.asarray(value)
         _, value = self._within(given)
         log_part = log_mass(self.base_dist, *((value, self.high) if upwards else (self.low, value)))
         ratio = jnp.minimum(log_part - self._log_normaliser, 0.0)
-        for bound, side, end in ((self.low, -1, upwards), (self.high, 1, not upwards)):
+        support = self.support
+        for bound, side, end in ((support.lower, -1, upwards), (support.upper, 1, not upwards)):  # type: ignore[attr-defined]
             if bound is not None:
                 beyond = given <= bound if side < 0 else given >= bound
                 ratio = jnp.where(beyond, 0.0 if end else -jnp.inf, ratio)

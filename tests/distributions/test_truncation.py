@@ -32,6 +32,12 @@ from svijax.transforms import constraints
             ShapeError,
             r"batch_shape \(2,\) of Normal\n  got:      low \(3,\)",
         ),
+        (
+            lambda: dist.LeftTruncatedGamma(dist.Normal(), 1.0),
+            ArgumentError,
+            "LeftTruncatedGamma takes a Gamma.\n  got:      Normal\n"
+            r"  fix:      use TruncatedDistribution\(base_dist, low, high\) for other families.",
+        ),
         (lambda: dist.TruncatedCauchy(low=0.0).mean, ArgumentError, "has not a mean"),
         (lambda: dist.LeftCensoredDistribution(dist.Normal(), 2), ParameterError, "'censored'"),
     ],
@@ -47,6 +53,13 @@ def test_supports_are_those_of_bounds_and_base() -> None:
     ranged = dist.TruncatedDistribution(dist.Exponential(1.0), high=2.0)
     assert ranged.support == constraints.interval(0.0, np.float32(2.0))
     assert dist.TruncatedDistribution(dist.Exponential(1.0), -1.0, 2.0).support(-0.5) == np.False_
+
+
+def test_nothing_lies_beyond_the_base() -> None:
+    d = dist.TruncatedDistribution(dist.Beta(2.5, 1.5), -1.0, 0.6)
+    np.testing.assert_array_equal(d.cdf(np.float32([-2.0, -0.5, 0.0, 0.6, 0.8])), [0, 0, 0, 1, 1])
+    left = dist.TruncatedDistribution(dist.Beta(2.5, 1.5), 0.3)
+    np.testing.assert_array_equal(left.survival_function(np.float32([0.2, 1.0, 1.5])), [1, 0, 0])
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -70,8 +83,9 @@ def test_ten_deviations_out_in_single_precision(sign: float) -> None:
 
 
 def test_draws_without_derivatives_are_not_reparameterised() -> None:
-    d = dist.TruncatedDistribution(dist.StudentT(3.0), 0.0)
+    d = dist.TruncatedDistribution(dist.StudentT(3.0).has_rsample_(False), 0.0)
     assert not d.has_rsample and d.noise_spec is None
+    assert dist.TruncatedDistribution(dist.StudentT(3.0), 0.0).has_rsample
     far = dist.TruncatedDistribution(dist.Laplace(0.0, 1.0), 50.0, 51.0)
     assert far.has_rsample and np.all(np.isfinite(far.log_prob(np.float32([50.0, 51.0]))))
     nested = dist.TruncatedDistribution(dist.TruncatedNormal(low=-1.0), high=1.0)
