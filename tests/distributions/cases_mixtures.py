@@ -12,6 +12,8 @@ from truths import softmax
 
 import svijax.distributions as dist
 
+_POINTS = [[0.0, 0.0], [2.0, -1.0], [5.0, 6.0], [-3.0, 1.0]]
+
 
 def _inverse(cdf: Callable[[Any], Any], low: float, high: float) -> Callable[[Any], Any]:
     """The inverse of an increasing function between two ends, by bisection of all entries at once."""
@@ -112,6 +114,17 @@ def _diagonal_marginals(logits: Any, loc: Any, scale: Any) -> Any:
     ]
 
 
+def _by_name(locs: Any, coord_scale: Any, component_logits: Any) -> Any:
+    """The parameters of Pyro's names under those of the references."""
+    scale = np.broadcast_to(coord_scale, np.shape(locs))
+    return {"logits": component_logits, "loc": np.asarray(locs), "scale": scale}
+
+
+def _centred(coord_scale: Any, component_logits: Any, component_scale: Any) -> Any:
+    scale = np.outer(component_scale, coord_scale)
+    return {"logits": component_logits, "loc": np.zeros(scale.shape), "scale": scale}
+
+
 CASES: dict[str, DistCase] = {
     "mixture_normals": DistCase(
         _normals,
@@ -139,6 +152,7 @@ CASES: dict[str, DistCase] = {
         {"logits": np.array([0.3, -0.3]), "loc": -1.0, "df": 0.8},
         lambda logits, loc, df: _mixture(softmax(logits), [stats.norm(loc), stats.laplace(0.5, df)]),
         "df",
+        change=0.03,
         pathwise="expectation",
         lacks=("icdf",),
     ),
@@ -153,6 +167,7 @@ CASES: dict[str, DistCase] = {
             softmax(logits), [stats.gamma(c, scale=1 / r) for c, r in zip(concentration, rate)]
         ),
         "rate",
+        pathwise="expectation",
         lacks=("icdf",),
     ),
     "mixture_counts": DistCase(
@@ -172,8 +187,47 @@ CASES: dict[str, DistCase] = {
         _diagonal_reference,
         "logits",
         change=0.5,
-        values=[[0.0, 0.0], [2.0, -1.0], [5.0, 6.0], [-3.0, 1.0]],
+        values=_POINTS,
         marginals=_diagonal_marginals,
+        pathwise="expectation",
+    ),
+    "mixture_of_diag_normals": DistCase(
+        dist.MixtureOfDiagNormals,
+        {
+            "locs": np.array([[0.0, 1.0], [2.0, -1.0]]),
+            "coord_scale": np.array([[1.0, 0.5], [0.7, 1.0]]),
+            "component_logits": np.array([0.4, -0.4]),
+        },
+        lambda **params: _diagonal_reference(**_by_name(**params)),
+        "coord_scale",
+        values=_POINTS,
+        marginals=lambda **params: _diagonal_marginals(**_by_name(**params)),
+        pathwise="expectation",
+    ),
+    "mixture_of_diag_normals_shared": DistCase(
+        dist.MixtureOfDiagNormalsSharedCovariance,
+        {
+            "locs": np.array([[0.0, 1.0], [2.0, -1.0], [1.0, 1.0]]),
+            "coord_scale": np.array([1.0, 0.5]),
+            "component_logits": np.array([0.4, -0.4, 0.1]),
+        },
+        lambda **params: _diagonal_reference(**_by_name(**params)),
+        "locs",
+        values=_POINTS,
+        marginals=lambda **params: _diagonal_marginals(**_by_name(**params)),
+        pathwise="expectation",
+    ),
+    "gaussian_scale_mixture": DistCase(
+        dist.GaussianScaleMixture,
+        {
+            "coord_scale": np.array([1.0, 0.5]),
+            "component_logits": np.array([0.4, -0.4, 0.1]),
+            "component_scale": np.array([0.5, 1.0, 2.5]),
+        },
+        lambda **params: _diagonal_reference(**_centred(**params)),
+        "component_scale",
+        values=_POINTS,
+        marginals=lambda **params: _diagonal_marginals(**_centred(**params)),
         pathwise="expectation",
     ),
 }

@@ -98,6 +98,10 @@ def _truncated_cauchy(loc: float, scale: float, low: float, high: float) -> Refe
     return Reference(log_prob, cdf, lambda q: loc + scale * np.tan(a + np.asarray(q) * (b - a)))
 
 
+def _gamma(concentration: float, rate: float, low: float = 0.0, high: float = INF) -> Reference:
+    return _truncated(stats.gamma(concentration, scale=1 / rate), low, high)
+
+
 CASES: dict[str, DistCase] = {
     "truncated_normal": DistCase(
         dist.TruncatedNormal,
@@ -198,5 +202,56 @@ CASES: dict[str, DistCase] = {
         fixed={"low": -1.0},
         outside=(-0.5,),
         edges=(0.0,),
+    ),
+    "truncated_gamma": DistCase(
+        dist.TruncatedGamma,
+        {"concentration": 2.5, "rate": 1.5, "low": 0.5, "high": 3.0},
+        _gamma,
+        "high",
+        outside=(0.4, 3.1),
+        edges=(0.5, 3.0),
+    ),
+    "truncated_gamma_right": DistCase(
+        dist.TruncatedGamma,
+        {"concentration": 2.5, "rate": 1.5, "high": 1.0},
+        _gamma,
+        "high",
+        outside=(-0.1, 1.1),
+        edges=(1.0,),
+    ),
+    "truncated_gamma_left": DistCase(
+        lambda concentration, rate, low, validate_args=None: dist.LeftTruncatedGamma(
+            dist.Gamma(concentration, rate, validate_args=validate_args), low, validate_args=validate_args
+        ),
+        {"concentration": 2.5, "rate": 1.5, "low": 4.0},
+        _gamma,
+        "rate",
+        outside=(3.9,),
+        edges=(4.0, 1e4),
+    ),
+    "truncated_student_t": DistCase(
+        lambda df, loc, scale, low, high, validate_args=None: dist.TruncatedDistribution(
+            dist.StudentT(df, loc, scale, validate_args=validate_args), low, high, validate_args=validate_args
+        ),
+        {"df": 3.5, "loc": 0.5, "scale": 1.5, "low": -1.0, "high": 4.0},
+        lambda df, loc, scale, low, high: _truncated(stats.t(df, loc, scale), low, high),
+        "high",
+        outside=(-1.5, 4.5),
+        edges=(-1.0, 4.0),
+    ),
+    "truncated_beta": DistCase(
+        lambda concentration1, concentration0, low, high, validate_args=None: dist.TruncatedDistribution(
+            dist.Beta(concentration1, concentration0, validate_args=validate_args),
+            low,
+            high,
+            validate_args=validate_args,
+        ),
+        {"concentration1": 2.5, "concentration0": 1.5, "low": 0.3, "high": 0.9},
+        lambda concentration1, concentration0, low, high: _truncated(
+            stats.beta(concentration1, concentration0), low, high
+        ),
+        "high",
+        outside=(0.2, 0.95),
+        edges=(0.3, 0.9),
     ),
 }
