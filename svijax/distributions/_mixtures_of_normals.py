@@ -25,9 +25,10 @@ class _MixtureOfNormals(MixtureSameFamily):
     def _need(self, **axes: tuple[Any, int]) -> None:
         for name, (value, least) in axes.items():
             if np.ndim(value) < least:
+                noun = "axis" if least == 1 else "axes"
                 raise ShapeError(
                     message(
-                        f"{type(self).__name__}: parameter {name!r} needs at least {least} axes.",
+                        f"{type(self).__name__}: parameter {name!r} needs at least {least} {noun}.",
                         got=f"shape {np.shape(value)}",
                     )
                 )

@@ -153,3 +153,36 @@ def test_masked_mixture(getkey: Any) -> None:
     np.testing.assert_allclose(slopes, [-1.0, 1.0, -1.0], atol=1e-6)
     with pytest.raises(ShapeError, match="do not broadcast"):
         dist.MaskedMixture(mask, dist.Normal(np.zeros(2), 1.0), dist.Normal())
+
+
+@pytest.mark.parametrize(
+    "make, text",
+    [
+        (
+            lambda: dist.MixtureOfDiagNormals(np.zeros(2), np.ones((2, 2)), np.zeros(2)),
+            "MixtureOfDiagNormals: parameter 'locs' needs at least 2 axes.\n  got:      shape .2,.",
+        ),
+        (
+            lambda: dist.MixtureOfDiagNormals(np.zeros((2, 2)), np.ones(2), np.zeros(2)),
+            "MixtureOfDiagNormals: parameter 'coord_scale' needs at least 2 axes",
+        ),
+        (
+            lambda: dist.MixtureOfDiagNormalsSharedCovariance(np.zeros((2, 2)), 1.0, np.zeros(2)),
+            "SharedCovariance: parameter 'coord_scale' needs at least 1 axis",
+        ),
+        (
+            lambda: dist.GaussianScaleMixture(np.ones(2), np.zeros(3), 1.0),
+            "GaussianScaleMixture: parameter 'component_scale' needs at least 1 axis",
+        ),
+    ],
+)
+def test_mixtures_of_normals_name_the_parameter_that_lacks_an_axis(make: Any, text: str) -> None:
+    with pytest.raises(ShapeError, match=text):
+        make()
+
+
+def test_mixtures_of_normals_need_a_component_for_each_logit() -> None:
+    with pytest.raises(
+        ShapeError, match=r"expected: 2 components\n  got:      Independent of batch_shape \(3,\)"
+    ):
+        dist.MixtureOfDiagNormals(np.zeros((3, 2)), np.ones((3, 2)), np.zeros(2))
