@@ -38,18 +38,17 @@ class Bernoulli(TwoWay):
     def log_prob(self, value: Any) -> Any:
         value = jnp.asarray(value)
         inside = (value >= 0) & (value <= 1)
-        if self._logits is None:
-            # Where the value has no mass, neither has the derivative.
-            inside = inside & ((value <= 0) | (self._probs > 0)) & ((value >= 1) | (self._probs < 1))
+        if self._logits is not None:
+            return jnp.where(inside, self._by_logits(value, jnp.asarray(self._logits)), -jnp.inf)
+        # Where the value has no mass, neither has the derivative.
+        inside = inside & ((value <= 0) | (self._probs > 0)) & ((value >= 1) | (self._probs < 1))
         value = jnp.where(inside, value, jnp.zeros((), value.dtype))
-        return jnp.where(inside, self._log_mass(value, inside), -jnp.inf)
+        value = value.astype(self._probs.dtype) if value.dtype == bool else value
+        probs = jnp.where(inside, self._probs, 0.5)
+        return jnp.where(inside, xlogy(value, probs) + xlog1py(1 - value, -probs), -jnp.inf)
 
-    def _log_mass(self, value: jax.Array, inside: Any) -> Any:
-        if self._logits is None:
-            value = value.astype(self._probs.dtype) if value.dtype == bool else value
-            probs = jnp.where(inside, self._probs, 0.5)
-            return xlogy(value, probs) + xlog1py(1 - value, -probs)
-        logits = jnp.asarray(self._logits)
+    @staticmethod
+    def _by_logits(value: jax.Array, logits: jax.Array) -> jax.Array:
         if jnp.issubdtype(value.dtype, jnp.inexact):
             return value * logits - softplus(logits)
         # log p(1) = -softplus(-logits), log p(0) = -softplus(logits): no cancellation in the tails.
