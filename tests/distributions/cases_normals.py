@@ -167,9 +167,14 @@ CASES: dict[str, DistCase] = {
     ),
     **{
         f"low_rank_{bump}": _covariance_row(
-            _low_rank, dist.LowRankMultivariateNormal, LOW_RANK, bump, values=LOW_RANK_VALUES
+            _low_rank,
+            dist.LowRankMultivariateNormal,
+            LOW_RANK,
+            bump,
+            change=change,
+            values=LOW_RANK_VALUES,
         )
-        for bump in ("cov_factor", "cov_diag")
+        for bump, change in (("cov_factor", 0.02), ("cov_diag", 0.05))
     },
     **{
         f"multivariate_student_t_{bump}": DistCase(
