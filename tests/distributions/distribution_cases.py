@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ import cases_truncated
 import cases_walks
 import pytest
 from distribution_case import DistCase
+from thinning import thinned
 
 _MODULES = (
     cases_location_scale,
@@ -51,21 +51,11 @@ for _module in _MODULES:
     CASES.update(_module.CASES)
 
 
-_THIN = 5
-_crossed = itertools.count()
-
-
 def every(keep: Callable[[DistCase], Any] = lambda case: True, *, costly: bool = False) -> Any:
-    """Cross a test with all rows that ``keep`` keeps.
-
-    Of a ``costly`` test the default run takes each fifth row, from another start in each test, so that it
-    meets each family; ``-m slow`` takes the others.
-    """
-    rows = {name: case for name, case in CASES.items() if keep(case)}
-    start = next(_crossed)
-    marks = [(pytest.mark.slow,) if costly and (start + i) % _THIN else () for i in range(len(rows))]
-    params = [pytest.param(case, id=name, marks=mark) for (name, case), mark in zip(rows.items(), marks)]
-    return pytest.mark.parametrize("case", params)
+    """Cross a test with all rows that ``keep`` keeps; of a costly test the default run takes a part of them."""
+    rows = [(name, case) for name, case in CASES.items() if keep(case)]
+    all_quick = [pytest.param(case, id=name) for name, case in rows]
+    return pytest.mark.parametrize("case", thinned(rows) if costly else all_quick)
 
 
 every_case = every()

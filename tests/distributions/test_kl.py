@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from kl_cases import FAMILIES, divergence
+from thinning import thinned
 
 import svijax.distributions as dist
 from svijax.distributions import has_kl, kl_divergence
@@ -73,8 +74,9 @@ def test_equal_parameters_give_zero_and_gradient_zero(name: str) -> None:
                 np.testing.assert_allclose(slope, 0.0, atol=100 * tolerance)
 
 
-@pytest.mark.parametrize(("p", "q"), PAIRS)
-def test_gradients_against_differences(p: str, q: str) -> None:
+@pytest.mark.parametrize("names_of_pair", thinned([("-".join(pair), pair) for pair in PAIRS]))
+def test_gradients_against_differences(names_of_pair: tuple[str, str]) -> None:
+    p, q = names_of_pair
     pair = (FAMILIES[p].batch((3, 1)), FAMILIES[q].batch((3,)))
     value = np.asarray(kl_divergence(*pair))
     leaves, tree = jax.tree.flatten(pair)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from thinning import thinned
 
 import svijax.distributions as dist
 import svijax.transforms as T
@@ -227,6 +228,11 @@ OTHERS = {
 CASES = ONTO | OTHERS
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 every_onto = pytest.mark.parametrize("case", ONTO.values(), ids=ONTO)
+
+
+def costly_for(cases: dict[str, BijectionCase]) -> Any:
+    """Cross a costly test with the cases; the default run takes a part of them."""
+    return pytest.mark.parametrize("case", thinned(list(cases.items())))
 
 
 def points(case: BijectionCase, key: jax.Array, batch: tuple[int, ...] = (4,)) -> jax.Array:

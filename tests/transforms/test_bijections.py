@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bijection_cases import CASES, ONTO, BijectionCase, every_case, every_onto, points
+from bijection_cases import CASES, ONTO, BijectionCase, costly_for, every_case, every_onto, points
 
 import svijax.transforms as T
 from svijax.transforms import constraints as C
@@ -62,7 +62,7 @@ def test_log_det_is_that_of_the_jacobian(case: BijectionCase, double: None, getk
     np.testing.assert_allclose(log_det, np.linalg.slogdet(square)[1], rtol=1e-8, atol=1e-9)
 
 
-@every_case
+@costly_for(CASES)
 def test_derivatives_of_the_inverse_undo_those_of_the_map(
     case: BijectionCase, double: None, getkey: Any
 ) -> None:
@@ -73,7 +73,7 @@ def test_derivatives_of_the_inverse_undo_those_of_the_map(
         np.testing.assert_allclose(back, np.eye(x.size), rtol=1e-7, atol=1e-7)
 
 
-@every_onto
+@costly_for(ONTO)
 def test_far_out_everything_stays_finite_in_single_precision(case: BijectionCase) -> None:
     name = next(name for name, other in ONTO.items() if other is case)
     sizes = np.array([-80.0, -20.0, 0.0, 20.0, 80.0]).reshape((5, *(1,) * len(case.shape)))
@@ -131,7 +131,7 @@ def test_dtypes_are_kept(name: str, dtype: Any) -> None:
     assert not y.weak_type and not log_det.weak_type
 
 
-@every_case
+@costly_for(CASES)
 def test_vmap_and_jit_agree_with_one_call(case: BijectionCase, getkey: Any) -> None:
     x = points(case, getkey())
     y, log_det = jax.jit(jax.vmap(lambda t, x: t.call_with_log_det(x), in_axes=(None, 0)))(case.transform, x)
