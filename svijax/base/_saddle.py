@@ -108,11 +108,16 @@ def lift(x: jax.Array) -> float:
     return float(2.0 ** (-jnp.finfo(x.dtype).minexp // 2))
 
 
+def lifted_product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a b times the square of the lift, where a b may underflow; a compiler must not multiply a and b first."""
+    return jax.lax.optimization_barrier(a * lift(a)) * (b * lift(b))
+
+
 def _product_value_gap_log(k: jax.Array, a: jax.Array, b: jax.Array, lost: jax.Array) -> Any:
     mu = a * b
     if mu.dtype == jnp.float32:
         lost = lost + product_error(a, b, mu)
-    return _value_gap_log(k, mu, (a * lift(a)) * (b * lift(b)), lost)
+    return _value_gap_log(k, mu, lifted_product(a, b), lost)
 
 
 def product_error(a: jax.Array, b: jax.Array, product: jax.Array) -> jax.Array:
@@ -228,6 +233,8 @@ def log_gamma(x: Any) -> jax.Array:
 @jax.jit
 def log_beta(a: Any, b: Any) -> jax.Array:
     """log B(a, b) = log Gamma(a) + log Gamma(b) - log Gamma(a + b), without cancellation for large a or b."""
+    dtype = float_dtype(a, b)
+    a, b = jnp.asarray(a, dtype), jnp.asarray(b, dtype)
     total = a + b
     small, big = jnp.minimum(a, b), jnp.maximum(a, b)
     # With Stirling's formula in each of the three, what is large cancels by hand.

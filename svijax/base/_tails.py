@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._numerics import float_dtype
-from ._saddle import deviance, deviance_by_gap, lift, product_error, stirling_error
+from ._saddle import deviance, deviance_by_gap, lifted_product, product_error, stirling_error
 
 _LOG_2PI = float(np.log(2.0 * np.pi))
 # Below this mean number of events beyond x, a tail from x upward would have two scales.
@@ -133,9 +133,9 @@ def _beta_deviance_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def _beta_deviance_and_slopes(a: Any, b: Any, x: Any, c: Any, gap: Any) -> Any:
-    total, up = a + b, lift(x)
-    first, in_a = deviance_by_gap(a, total * x, gap, (total * up) * (x * up))
-    second, in_b = deviance_by_gap(b, total * c, -gap, (total * up) * (c * up))
+    total = a + b
+    first, in_a = deviance_by_gap(a, total * x, gap, lifted_product(total, x))
+    second, in_b = deviance_by_gap(b, total * c, -gap, lifted_product(total, c))
     return first + second, in_a, in_b, -gap / (x * c)
 
 

@@ -102,7 +102,7 @@ class GaussianCopula(Distribution):
         return bool(getattr(self.marginal_dist, "has_rsample", False))
 
     def _noise_spec(self) -> NoiseSpec:
-        return NoiseSpec("normal", self.shape(), np.asarray(self.correlation_cholesky).dtype)
+        return NoiseSpec("normal", self.shape(), jnp.result_type(self.correlation_cholesky))
 
     def from_noise(self, noise: Any) -> Any:
         z = apply(self.correlation_cholesky, noise)

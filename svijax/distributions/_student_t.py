@@ -117,7 +117,8 @@ class StudentT(Distribution):
         return (value - self.loc) / self.scale
 
     def log_prob(self, value: Any) -> Any:
-        return _log_density(jnp.asarray(self.df), self._standard(value)) - jnp.log(self.scale)
+        log_density = _log_density(jnp.asarray(self.df), self._standard(value))
+        return log_density - jnp.log(jnp.asarray(self.scale))
 
     @property
     def mean(self) -> Any:

@@ -93,7 +93,7 @@ def test_weights_and_densities_of_zero_have_no_nan() -> None:
         (dist.Normal(np.arange(6.0).reshape((2, 3)), 1.0).to_event(1), True),
         (dist.LogNormal(np.arange(2.0), 1.0), True),
         (dist.Uniform(np.zeros(2), 1.0), False),  # its ends move: a gap between components would bias
-        (dist.Gamma(np.ones(2), 1.0), False),
+        (dist.Gamma(np.array([1.0, 2.0]), 1.0), True),
         (dist.MultivariateNormal(np.zeros((2, 3)), np.eye(3)), False),
         (dist.Normal(np.zeros(2), 1.0).has_rsample_(False), False),
     ],
