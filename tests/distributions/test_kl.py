@@ -21,8 +21,9 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("p", "q"), PAIRS)
-def test_scalar_pairs_against_quadrature(p: str, q: str) -> None:
+@pytest.mark.parametrize("names_of_pair", thinned([("-".join(pair), pair) for pair in PAIRS]))
+def test_scalar_pairs_against_quadrature(names_of_pair: tuple[str, str]) -> None:
+    p, q = names_of_pair
     found = kl_divergence(FAMILIES[p].batch((3, 1)), FAMILIES[q].batch((3,)))
     exact = [[divergence(a, b) for b in FAMILIES[q].members()] for a in FAMILIES[p].members()]
     assert found.shape == (3, 3)
