@@ -119,6 +119,7 @@ def test_far_tails_of_student_t(df: float, x64: None) -> None:
     np.testing.assert_allclose(jax.grad(d.icdf)(0.5), 1 / stats.t(df, 1, 2).pdf(1.0), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_quantile_functions_have_derivatives_in_their_parameters(x64: None) -> None:
     h = 1e-5
     families: tuple[Any, ...] = (

@@ -68,7 +68,7 @@ def _forward(initial: Any, transition: Any, seen: Any) -> Any:
     return special.logsumexp(alpha)
 
 
-@pytest.mark.parametrize("steps", [1, 7, 1000])
+@pytest.mark.parametrize("steps", [1, 7, pytest.param(1000, marks=pytest.mark.slow)])
 def test_pairs_equal_the_recursion(steps: int, x64: None) -> None:
     rng = np.random.default_rng(steps)
     initial, transition, y = rng.normal(size=3), rng.normal(size=(steps, 3, 3)), rng.normal(size=steps)
@@ -146,7 +146,7 @@ def _kalman(y: Any) -> tuple[float, Any]:
     return total, m
 
 
-@pytest.mark.parametrize("steps", [1, 7, 1000])
+@pytest.mark.parametrize("steps", [1, 7, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_parallel_filter_equals_the_recursion(steps: int, x64: None) -> None:
     y = np.random.default_rng(0).normal(size=(steps, 1)) + 3.0
     total, mean = _kalman(y)
