@@ -29,6 +29,8 @@ class Distribution(Record):
     support: Constraint = constraints.dependent
     _static: ClassVar[tuple[str, ...]] = ("_detached",)
     _keep_dtype: ClassVar[tuple[str, ...]] = ()
+    # Matrices that many rows may share: one copy is held, read by ``_held``, and as a leaf it is broadcast.
+    _own_batch: ClassVar[tuple[str, ...]] = ()
     _noise_kind: ClassVar[Literal["normal", "uniform"] | None] = None
     _pathwise: ClassVar[bool] = False
     _enumerable: ClassVar[bool] = False
@@ -56,7 +58,7 @@ class Distribution(Record):
         if validate_args is not False:
             for name, value in arrays.items():
                 check(owner, name, value, self._constraint_of(name))
-        arrays = to_common_batch(owner, arrays, event_dims)
+        arrays = to_common_batch(owner, arrays, event_dims, self._own_batch)
         self._assign(**{name: arrays.get(name) for name in params})
         if validate_args is not False:
             for name, constraint in self._joint_constraints().items():
@@ -68,6 +70,10 @@ class Distribution(Record):
     def _event_dim_of(self, name: str) -> int:
         return self._constraint_of(name).event_dim
 
+    def _held(self, name: str) -> Any:
+        """A parameter as it is held, which for those of ``_own_batch`` may be one for many rows."""
+        return self.__dict__[name] if name in self.__dict__ else getattr(self, name)
+
     def _joint_constraints(self) -> dict[str, Constraint]:
         """Constraints on parameters that depend on other parameters."""
         return {}
@@ -78,7 +84,7 @@ class Distribution(Record):
     def batch_shape(self) -> tuple[int, ...]:
         shapes = []
         for name in self._fields:
-            leaf = getattr(self, name)
+            leaf = self._held(name)
             if leaf is not None:
                 shape = np.shape(leaf)
                 shapes.append(shape[: len(shape) - self._event_dim_of(name)])
@@ -101,7 +107,7 @@ class Distribution(Record):
         """The dtype of draws."""
         if self.is_discrete:
             return jnp.result_type(int)
-        return next(leaf.dtype for name in self._fields if (leaf := getattr(self, name)) is not None)
+        return next(leaf.dtype for name in self._fields if (leaf := self._held(name)) is not None)
 
     @property
     def is_discrete(self) -> bool:
@@ -225,8 +231,8 @@ class Distribution(Record):
         new: dict[str, Any] = {}
         target = self._expandable(batch_shape)
         for name in self._fields:
-            leaf = getattr(self, name)
-            if leaf is not None:
+            leaf = self._held(name)
+            if leaf is not None and name not in self._own_batch:
                 shape = np.shape(leaf)
                 new[name] = broadcast(leaf, (*target, *shape[len(shape) - self._event_dim_of(name) :]))
         return self._replace(**new)

@@ -9,20 +9,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import gram, inverse_gram, log_det_tril, mahalanobis, matvec
+from svijax.base import broadcast, gram, inverse_gram, log_det_tril, mahalanobis, matvec
 from svijax.transforms import constraints
 
 from ._distribution import Distribution
-from ._parameters import parameters, traced_once
-from ._scale_tril import as_vectors, scale_tril_of
+from ._parameters import parameters
+from ._scale_tril import as_vectors, over_batch, scale_tril_of
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@jax.jit
+def _log_density(tril: Any, loc: Any, value: Any) -> jax.Array:
+    return -0.5 * mahalanobis(tril, value - loc) - _log_norm(tril)
+
+
+def _log_norm(tril: Any) -> jax.Array:
+    return log_det_tril(tril) + np.shape(tril)[-1] * _HALF_LOG_2PI
 
 
 class MultivariateNormal(Distribution):
     """p(x) = exp(-|L^-1 (x - loc)|^2 / 2) / ((2 pi)^(n/2) det L), L the lower factor of the covariance L L^T.
 
-    loc (…, n); exactly one of covariance_matrix, precision_matrix, scale_tril = L, each (…, n, n); L is kept.
+    loc (…, n); exactly one of covariance_matrix, precision_matrix, scale_tril = L, each (…, n, n); L is kept, one
+    for all rows that share it.
     """
 
     arg_constraints = parameters(
@@ -34,8 +44,8 @@ class MultivariateNormal(Distribution):
     support = constraints.real_vector
     _fields = ("loc", "scale_tril")
     _noise_kind = "normal"
+    _own_batch = ("scale_tril",)
     loc: jax.Array
-    scale_tril: jax.Array
 
     def __init__(
         self,
@@ -63,25 +73,32 @@ class MultivariateNormal(Distribution):
         return np.shape(self.loc)[-1:]
 
     @property
+    def scale_tril(self) -> Any:
+        return over_batch(self, "scale_tril")
+
+    @property
+    def _tril(self) -> Any:
+        return self._held("scale_tril")
+
+    @property
     def covariance_matrix(self) -> Any:
-        return gram(self.scale_tril)
+        return broadcast(gram(self._tril), (*self.shape(), self.event_shape[0]))
 
     @property
     def precision_matrix(self) -> Any:
-        return inverse_gram(self.scale_tril)
+        return broadcast(inverse_gram(self._tril), (*self.shape(), self.event_shape[0]))
 
     def from_noise(self, noise: Any) -> Any:
-        return self.loc + matvec(self.scale_tril, noise)
+        return self.loc + matvec(self._tril, noise)
 
     def from_noise_with_log_prob(self, noise: Any) -> tuple[Any, Any]:
         return self.from_noise(noise), -0.5 * jnp.sum(noise * noise, axis=-1) - self._log_norm()
 
-    @traced_once
     def log_prob(self, value: Any) -> Any:
-        return -0.5 * mahalanobis(self.scale_tril, value - self.loc) - self._log_norm()
+        return _log_density(self._tril, self.loc, value)
 
     def _log_norm(self) -> Any:
-        return log_det_tril(self.scale_tril) + self.event_shape[0] * _HALF_LOG_2PI
+        return _log_norm(self._tril)
 
     @property
     def mean(self) -> Any:
@@ -89,7 +106,7 @@ class MultivariateNormal(Distribution):
 
     @property
     def variance(self) -> Any:
-        return (self.scale_tril**2).sum(axis=-1)
+        return broadcast((self._tril**2).sum(axis=-1), self.shape())
 
     def entropy(self) -> Any:
-        return 0.5 * self.event_shape[0] + self._log_norm()
+        return broadcast(0.5 * self.event_shape[0] + self._log_norm(), self.batch_shape)

@@ -68,8 +68,10 @@ def check_axes(owner: str, arrays: Mapping[str, Any], event_dims: Mapping[str, i
             )
 
 
-def to_common_batch(owner: str, arrays: Mapping[str, Any], event_dims: Mapping[str, int]) -> dict[str, Any]:
-    """Parameters broadcast against each other, but for the event axes of each."""
+def to_common_batch(
+    owner: str, arrays: Mapping[str, Any], event_dims: Mapping[str, int], own: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Parameters broadcast against each other, but for the event axes of each; those in ``own`` stay as they are."""
     shapes = {name: np.shape(value) for name, value in arrays.items()}
     cuts = {name: len(shape) - event_dims[name] for name, shape in shapes.items()}
     try:
@@ -79,7 +81,10 @@ def to_common_batch(owner: str, arrays: Mapping[str, Any], event_dims: Mapping[s
         raise ShapeError(
             message(f"{owner}: the shapes of its parameters do not broadcast.", got=listed)
         ) from error
-    return {name: broadcast(value, (*batch, *shapes[name][cuts[name] :])) for name, value in arrays.items()}
+    return {
+        name: value if name in own else broadcast(value, (*batch, *shapes[name][cuts[name] :]))
+        for name, value in arrays.items()
+    }
 
 
 def check(owner: str, name: str, value: Any, constraint: Constraint) -> None:

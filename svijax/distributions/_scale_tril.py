@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from svijax.base import (
@@ -19,8 +20,21 @@ from svijax.base import (
 )
 from svijax.transforms import Constraint
 
+from ._distribution import Distribution
 from ._logits import take_one
 from ._parameters import check
+
+
+def over_batch(dist: Distribution, name: str) -> Any:
+    """The parameter ``name`` of ``_own_batch`` as a leaf, over the whole batch that ``loc`` has."""
+    held, loc = dist._held(name), dist._held("loc")
+    axes = dist._event_dim_of(name)
+    # Whatever pytrees are rebuilt with is handed on.
+    if np.ndim(loc) < 1 or np.ndim(held) < axes or not hasattr(held, "dtype") or not hasattr(loc, "dtype"):
+        return held
+    if isinstance(held, jax.ShapeDtypeStruct) or isinstance(loc, jax.ShapeDtypeStruct):
+        return held
+    return broadcast(held, (*np.shape(loc)[:-1], *np.shape(held)[np.ndim(held) - axes :]))
 
 
 def scale_tril_of(

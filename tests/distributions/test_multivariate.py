@@ -323,3 +323,15 @@ def test_a_factor_that_is_not_there_has_no_derivative(x64: None) -> None:
 def test_misuse_of_vectors_and_matrices_is_named(make: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         make()
+
+
+def test_rows_share_one_factor() -> None:
+    """A factor given once is kept once; as a leaf of the pytree it has the batch shape, so that vmap maps it."""
+    tril, loc = np.eye(3) * 0.5, np.arange(6.0).reshape(2, 3)
+    d = dist.MultivariateNormal(loc, scale_tril=tril)
+    assert d._held("scale_tril").shape == (3, 3)
+    assert d.expand([4, 2])._held("scale_tril").shape == (3, 3)
+    assert d.scale_tril.shape == (2, 3, 3) and d.covariance_matrix.shape == (2, 3, 3)
+    each = [dist.MultivariateNormal(row, scale_tril=tril).log_prob(np.ones(3)) for row in loc]
+    np.testing.assert_allclose(d.log_prob(np.ones(3)), each, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(lambda e: e.log_prob(np.ones(3)))(d), each, rtol=1e-6)
