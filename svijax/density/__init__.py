@@ -17,10 +17,15 @@ from ._log_prob import scored_sites as scored_sites
 from ._log_prob import total as total
 from ._pairing import check_pair as check_pair
 from ._run import Program as Program
+from ._run import detach_params as detach_params
 from ._run import has_pathwise_gradient as has_pathwise_gradient
 from ._run import mutable_state as mutable_state
 from ._run import run_guide as run_guide
 from ._run import run_model as run_model
+from ._sources import Antithetic as Antithetic
+from ._sources import NoiseSource as NoiseSource
+from ._sources import PlainNoise as PlainNoise
+from ._sources import Sobol as Sobol
 from ._values import Check as Check
 from ._values import check_values as check_values
 from ._values import first_failure as first_failure

@@ -12,21 +12,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from svijax.base import NoiseSpec
-from svijax.effects import Sample, Site
+from svijax.effects import PlateIndices, Sample, Site
 
 
 @dataclass(frozen=True)
 class NoiseLayout:
-    """Which latents of a guide are drawn from noise, in order, and where in the blocks their noise lies."""
+    """Which latents of a guide are drawn from noise, in order, and where in the blocks their noise lies.
+
+    ``keyed``: those that are drawn by key. ``subsampled``: the plates that draw rows.
+    """
 
     names: tuple[str, ...]
     specs: tuple[NoiseSpec, ...]
     keyed: tuple[str, ...]
+    subsampled: tuple[str, ...] = ()
 
     @staticmethod
     def of(trace: Mapping[str, Site]) -> NoiseLayout:
         """The layout for the recorded guide; sites drawn by key are listed by name."""
         names, specs, keyed = [], [], []
+        plates = [s for s in trace.values() if isinstance(s, PlateIndices)]
+        rows = tuple(s.name for s in plates if s.subsample_size < s.size)
         for site in trace.values():
             if not isinstance(site, Sample) or site.observed:
                 continue
@@ -36,7 +42,7 @@ class NoiseLayout:
             elif spec.size:
                 names.append(site.name)
                 specs.append(spec)
-        return NoiseLayout(tuple(names), tuple(specs), tuple(keyed))
+        return NoiseLayout(tuple(names), tuple(specs), tuple(keyed), rows)
 
     def size(self, kind: str) -> int:
         """How many numbers of noise of this kind one draw of the guide takes."""

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
 
-from svijax.effects import Handler, Mutable, Sample, Site, label
+from svijax.effects import Handler, Mutable, Param, ParamGroup, Sample, Site, label
 from svijax.handlers import Trace, noise, replay, seed, supply, trace
 
 Program = Callable[..., Any]
 
 
-class cut(Handler):
-    """Draws without pathwise gradients pass no gradient at all: theirs are score terms."""
-
-    def post(self, site: Site) -> Site:
-        if isinstance(site, Sample) and site.latent and not has_pathwise_gradient(site):
-            return site.having(value=jax.lax.stop_gradient(site.value))
-        return site
-
-
 def has_pathwise_gradient(site: Sample) -> bool:
     """Whether draws of the site carry derivatives in its parameters; where nobody says so, they do not."""
     return bool(getattr(site.fn, "has_rsample", False))
+
+
+class cut(Handler):
+    """Draws without pathwise gradients pass no gradient at all: theirs are score terms.
+
+    :param pathwise: which latents have one. :param given: names whose values come from outside, and stay as they are.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any] | None = None,
+        pathwise: Callable[[Sample], bool] = has_pathwise_gradient,
+        given: Collection[str] = (),
+    ) -> None:
+        super().__init__(fn)
+        self.pathwise = pathwise
+        self.given = given
+
+    def post(self, site: Site) -> Site:
+        if not isinstance(site, Sample) or site.observed or site.name in self.given or self.pathwise(site):
+            return site
+        # Where noise made the value its density is one of the noise, which is no function of a value held fixed.
+        density = None if has_pathwise_gradient(site) else site.log_prob
+        return site.having(value=jax.lax.stop_gradient(site.value), log_prob=density)
+
+
+class detach_params(Handler):
+    """Parameters are read as constants."""
+
+    def post(self, site: Site) -> Site:
+        if isinstance(site, Param | ParamGroup) and site.value is not None:
+            return site.having(value=jax.tree.map(jax.lax.stop_gradient, site.value))
+        return site
 
 
 def run_guide(
@@ -36,15 +60,19 @@ def run_guide(
     plate_key: jax.Array | None = None,
     noise_values: Mapping[str, Any] | None = None,
     state: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any] | None = None,
+    pathwise: Callable[[Sample], bool] = has_pathwise_gradient,
 ) -> Trace:
     """Sites of the guide. Latents in ``noise_values`` come from noise, the others from keys.
 
     :param plate_key: the key of the plates' subsamples; ``key`` if not given. :param state: the mutables.
+    :param values: in the place of draws, by name. :param pathwise: which draws pass gradients to the parameters.
     """
+    given = values or {}
     with (
-        cut(),
+        cut(pathwise=pathwise, given=given.keys()),
         trace() as sites,
-        supply(data=state or {}),
+        supply(data={**(state or {}), **given}),
         seed(rng_seed=key, plate_key=plate_key),
         noise(data=noise_values),
         label(role="guide"),

@@ -73,7 +73,8 @@ class Sample(Site):
     """A random variable. ``log_prob`` is set by who drew the value from noise and knows its density.
 
     ``shared_mask``: the mask is no modelling choice but says which entries exist; it counts for the
-    guide's site of this name too.
+    guide's site of this name too. ``estimator``: of its gradient, where the guide asks for one. ``law``: where a guide
+    takes the value from a shared vector, its distribution given the parameters.
     """
 
     fn: Any
@@ -86,6 +87,8 @@ class Sample(Site):
     infer: Mapping[str, Any] = field(default_factory=dict)
     log_prob: Any = None
     shared_mask: bool = False
+    estimator: Any = None
+    law: Any = None
 
     @property
     def needs_key(self) -> bool:

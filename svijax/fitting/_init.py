@@ -39,6 +39,7 @@ from svijax.density import (
 )
 from svijax.effects import Mutable, Param, ParamGroup, Sample, Site, no_handlers
 from svijax.handlers import Trace, supply
+from svijax.objectives import Objective
 from svijax.optim import is_elementwise
 
 from ._state import SVIState, optim_view
@@ -104,6 +105,7 @@ def make_state(
     model: Program,
     guide: Program,
     optim: optax.GradientTransformation,
+    objective: Any,
     key: jax.Array,
     init_params: Mapping[str, Any],
     args: tuple[Any, ...],
@@ -123,11 +125,12 @@ def make_state(
     free = pack(tree, plan(tree, packed=packed, groups=_groups(params)))
     checks = check_values(model_trace, guide_trace, init_params)
     densities = [total(site) for sites in (model_trace, guide_trace) for site in scored_sites(sites)]
+    own = objective.start(model_trace, guide_trace) if isinstance(objective, Objective) else {}
     state = SVIState(
         free=free,
         constraints=constraints,
         optim_state=_strong(optim.init(optim_view(free))),
-        mutable=_strong(_fresh_mutables(model_trace, guide_trace)),
+        mutable=_strong({**_fresh_mutables(model_trace, guide_trace), **own}),
         key_data=jax.random.key_data(run_key),
         step=jnp.zeros((), jnp.int32),
         key_impl=str(jax.random.key_impl(run_key)),

@@ -101,8 +101,8 @@ def _block_length(problem: Problem, carry: Carry) -> int:
     if not is_threefry(carry.state.key):
         return 1
     layout, chains = problem.noise, jnp.size(carry.alive)
-    size = chains * problem.num_particles * (layout.size("normal") + layout.size("uniform"))
-    length = epoch_length(layout, problem.num_particles)
+    size = chains * problem.noise_rows * (layout.size("normal") + layout.size("uniform"))
+    length = epoch_length(layout, problem.noise_rows)
     while length > LEAST_BLOCK and length * size > NOISE_LIMIT:
         length //= 2
     return length
@@ -111,10 +111,10 @@ def _block_length(problem: Problem, carry: Carry) -> int:
 def draws_of(problem: Problem, state: SVIState, first: Any, count: int) -> Draws:
     """The randomness of steps ``first`` ... ``first + count − 1``: leading axis the step, noise with chains last."""
     if is_threefry(state.key):
-        return draw_ahead(state.key, first, count, problem.noise, problem.num_particles)
+        return draw_ahead(state.key, first, count, problem.noise, problem.noise_rows)
 
     def one(key: jax.Array, t: Any) -> Draws:
-        return draw(jax.random.fold_in(key, t), problem.noise, problem.num_particles)
+        return draw(jax.random.fold_in(key, t), problem.noise, problem.noise_rows)
 
     steps = jnp.arange(count, dtype=jnp.int32) + first
     over_steps = jax.vmap(one, (None, 0))

@@ -258,7 +258,7 @@ def _run_traced(
     guard = "skip" if on_nonfinite == "skip" else "stop"
     legal = jnp.ones((), bool)
     if state is None:
-        make = partial(make_state, svi.model, svi.guide, problem.optim)
+        make = partial(make_state, svi.model, svi.guide, problem.optim, svi.objective)
 
         def first(k: jax.Array) -> tuple[SVIState, Any]:
             made, values, densities = make(k, start, args, kwargs)

@@ -36,8 +36,8 @@ class Problem:
     layout: NoiseLayout | None = None
 
     @property
-    def num_particles(self) -> int:
-        return int(self.objective.num_particles) if isinstance(self.objective, Objective) else 1
+    def noise_rows(self) -> int:
+        return self.objective.noise_rows if isinstance(self.objective, Objective) else 1
 
     @property
     def noise(self) -> NoiseLayout:
@@ -61,7 +61,7 @@ class Problem:
         if isinstance(self.objective, Objective):
             programs = bind(self.model, free), bind(self.guide, free)
             return self.objective.from_draws(
-                draws, *programs, self.args, self.kwargs, state.mutable, self.layout
+                draws, *programs, self.args, self.kwargs, state.mutable, self.layout, state.step
             )
         function = getattr(self.objective, "loss", self.objective)
         params = {name: constrain(free[name], state.constraints[name]) for name in free}

@@ -103,7 +103,7 @@ class SVI:
         """
         start = dict(init_params or {})
         if self.is_traced(key, start, args, kwargs):
-            return make_state(*self._programs(), as_key(key), start, args, kwargs)[0]
+            return make_state(*self._programs(), self.objective, as_key(key), start, args, kwargs)[0]
         function, arrays = self.init_function(start, args, kwargs)
         attempt = as_key(key)
         for i in range(INIT_TRIES):
@@ -171,7 +171,7 @@ class SVI:
         programs = bind(self.model, params), bind(self.guide, params)
         args, kwargs = as_jax(args, kwargs)
         layout = noise_layout(programs[1], args, kwargs)
-        draws = draw(as_key(key), layout, self.objective.num_particles)
+        draws = draw(as_key(key), layout, self.objective.noise_rows)
         return self.objective.from_draws(draws, *programs, args, kwargs, {}, layout).loss
 
     def get_params(self, state: SVIState) -> dict[str, Any]:
@@ -229,7 +229,7 @@ class SVI:
         def build(static: Any) -> Callable[..., Any]:
             def init(key: jax.Array, start: Mapping[str, Any], arrays: tuple[Any, ...]) -> Any:
                 call = join_arguments(arrays, static)
-                one = partial(make_state, *self._programs())
+                one = partial(make_state, *self._programs(), self.objective)
                 if num_chains is None:
                     return one(key, start, *call)
                 return jax.vmap(lambda k: one(k, start, *call))(key)
@@ -272,7 +272,7 @@ class SVI:
             )
 
         def build(static: Any) -> Callable[..., Any]:
-            make = partial(make_state, *self._programs())
+            make = partial(make_state, *self._programs(), self.objective)
             one = jax.eval_shape(
                 lambda k, x: make(k, {}, *join_arguments(x, static))[0], _abstract_key(state), arrays
             )
@@ -327,7 +327,7 @@ def _estimate_function(svi: SVI, static: Any, num_particles: int, batch_size: in
         problem = svi.problem().on(state, *join_arguments(arrays, static))
 
         def one(index: jax.Array) -> Any:
-            draws = draw(jax.random.fold_in(key, index), problem.noise, problem.num_particles)
+            draws = draw(jax.random.fold_in(key, index), problem.noise, problem.noise_rows)
             return problem.evaluate(state, optim_view(state.free), draws).loss
 
         losses = jax.lax.map(one, jnp.arange(num_particles), batch_size=min(num_particles, batch_size))

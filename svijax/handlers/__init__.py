@@ -4,6 +4,7 @@ from ._block import block as block
 from ._condition import condition as condition
 from ._condition import uncondition as uncondition
 from ._do import do as do
+from ._estimator import estimator as estimator
 from ._infer_config import infer_config as infer_config
 from ._lift import lift as lift
 from ._mask import both as both

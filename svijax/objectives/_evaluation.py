@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 
 from svijax.density import Draws, NoiseLayout, Program
+from svijax.effects import Site
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["loss", "log_p", "log_q", "mutable"], meta_fields=[])
@@ -30,7 +31,9 @@ class Evaluation:
 class Objective(Protocol):
     """An objective whose randomness is data, so that the loop can draw it ahead."""
 
-    num_particles: int
+    @property
+    def noise_rows(self) -> int:
+        """How many rows of noise one evaluation takes."""
 
     def from_draws(
         self,
@@ -41,8 +44,12 @@ class Objective(Protocol):
         kwargs: Mapping[str, Any],
         mutable: Mapping[str, Any],
         layout: NoiseLayout | None = None,
+        step: Any = 0,
     ) -> Evaluation:
         """The evaluation of bound programs at given randomness, which lies as ``layout`` says."""
+
+    def start(self, model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> dict[str, Any]:
+        """The mutable state of the objective's own, by name."""
 
     def loss(self, key: Any, params: Mapping[str, Any], model: Program, guide: Program, *args: Any) -> Any:
         """The loss at constrained parameters by name."""

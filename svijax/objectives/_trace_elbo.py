@@ -2,120 +2,164 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ArgumentError, as_jax, as_key, check_names, message, site_key
-from svijax.density import (
-    Draws,
-    NoiseLayout,
-    Program,
-    check_pair,
-    draw,
-    log_density,
-    mutable_state,
-    noise_layout,
-    run_guide,
-    run_model,
-)
+from svijax.base import ArgumentError, check_names, message
+from svijax.density import PlainNoise, check_pair, has_pathwise_gradient
 from svijax.effects import Sample, Site
-from svijax.handlers import both, supply
+from svijax.handlers import Trace
 
+from ._baselines import Baseline, Fitted, LeaveOneOut, NoBaseline
+from ._estimators import (
+    ClosedFormEntropy,
+    Estimators,
+    PathDerivative,
+    ScoreFunction,
+    as_estimators,
+    entropy_site,
+    estimator_of,
+)
 from ._evaluation import Evaluation
-from ._score import guide_terms, model_terms, scores_of
+from ._particles import (
+    ParticleObjective,
+    Run,
+    first_particle,
+    mean_over_particles,
+    with_shared_masks,
+)
+from ._score import links_by_order
+from ._surrogate import downstream, with_scores, without_baselines
+from ._terms import Links, Score, Terms, add_up, make_terms, scores_of
 
 
 @dataclass(frozen=True)
-class Trace_ELBO:
+class Trace_ELBO(ParticleObjective):
     """−ELBO = −E_q[log p(x, z) − log q(z)], the mean over ``num_particles`` draws of the guide.
 
     Right for every guide site: pathwise gradients where its distribution is reparameterised, score-function
     terms elsewhere (discrete, or declared non-reparameterised), the two mixed as they come; second derivatives
     too. Log densities are scaled and masked once, score functions never. All particles share one minibatch.
 
-    :param num_particles: draws per evaluation.
-    :param vectorize_particles: True for ``vmap``, False for one after another (``lax.map``), or a function
-        that is used as ``how(f)(particles)``, like ``jax.pmap``.
+    :param beta: −E[log p(x | z)] + beta · KL: a number, or a function of the step (an optax schedule) from 0 on.
+    :param estimator: one of ``svijax.objectives`` for all sites where it applies, or a dictionary by site name.
+
+    The other parameters are those of ``ParticleObjective``.
     """
 
-    num_particles: int = 1
-    vectorize_particles: bool | Callable[[Callable[..., Any]], Callable[..., Any]] = True
+    _: KW_ONLY
+    beta: float | Callable[[Any], Any] = 1.0
+    estimator: Estimators = None
 
     def __post_init__(self) -> None:
-        check_count("num_particles", self.num_particles)
-
-    def loss(
-        self,
-        key: jax.Array,
-        params: Mapping[str, Any],
-        model: Program,
-        guide: Program,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
-        """The loss at constrained ``params`` by site name; differentiable any number of times.
-
-        :raises UnknownNameError: a name that no param of model or guide has.
-        """
-        return self.evaluate(key, params, model, guide, *args, **kwargs).loss
-
-    def evaluate(
-        self,
-        key: jax.Array,
-        params: Mapping[str, Any],
-        model: Program,
-        guide: Program,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Evaluation:
-        """Loss, and log p and log q by site, at constrained ``params`` by site name.
-
-        :raises UnknownNameError: a name that no param of model or guide has.
-        """
-        args, kwargs = as_jax(args, kwargs)
-        bound_model, bound_guide = supply(model, params), supply(guide, params)
-        layout = noise_layout(bound_guide, args, kwargs)
-        draws = draw(as_key(key), layout, self.num_particles)
-        result = self.from_draws(draws, bound_model, bound_guide, args, kwargs, {}, layout)
-        check_names(params, (*bound_model.met, *bound_guide.met), "params")
-        return result
-
-    def from_draws(
-        self,
-        draws: Draws,
-        model: Program,
-        guide: Program,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        mutable: Mapping[str, Any],
-        layout: NoiseLayout | None = None,
-    ) -> Evaluation:
-        """The evaluation of programs that have their parameters, at given randomness.
-
-        :param mutable: the mutable state before. :param layout: that of the guide's noise, if it is known already.
-        """
-        layout = noise_layout(guide, args, kwargs) if layout is None else layout
-
-        def particle(normal: Any, uniform: Any, key: jax.Array) -> Evaluation:
-            noise = layout.split(normal, uniform)
-            plate_key = draws.key
-            guide_trace = run_guide(
-                guide, args, kwargs, key=key, plate_key=plate_key, noise_values=noise, state=mutable
+        super().__post_init__()
+        # A dictionary has no hash: what is asked for by name is kept as pairs.
+        object.__setattr__(self, "estimator", as_estimators(type(self).__name__, self.estimator))
+        if not callable(self.beta) and not (_is_number(self.beta) and self.beta >= 0):
+            raise ArgumentError(
+                message(
+                    f"{type(self).__name__}: beta must be a number of at least 0, or a function of the step.",
+                    got=repr(self.beta),
+                    fix="write beta=0.5, or beta=optax.linear_schedule(0.0, 1.0, 1_000).",
+                )
             )
-            state = {**mutable, **mutable_state(guide_trace)}
-            model_key = site_key(key, "model")
-            model_trace = run_model(
-                model, args, kwargs, guide_trace, key=model_key, plate_key=plate_key, state=state
-            )
-            return estimate(model_trace, guide_trace)
 
-        keys = jax.vmap(lambda k: jax.random.fold_in(draws.key, k))(jnp.arange(self.num_particles))
-        return _over_particles(particle, (draws.normal, draws.uniform, keys), self.vectorize_particles)
+    def pathwise(self, site: Sample) -> bool:
+        chosen = estimator_of(site, self.estimator)
+        return has_pathwise_gradient(site) if chosen is None else not chosen.cuts(site)
+
+    def one(self, run: Run) -> Terms:
+        return self.terms(run, *run.traces())
+
+    def terms(self, run: Run, model_trace: Trace, guide_trace: Trace) -> Terms:
+        """The terms of one pair of traces."""
+        self._check_names(guide_trace)
+        scores = scores_of(guide_trace, model_trace, self.pathwise, self._baseline)
+        links = self.links(run, model_trace, guide_trace, scores) if scores else None
+        densities = self.densities(run, guide_trace)
+        return make_terms(model_trace, densities, scores, links, self._weight(run.step))
+
+    def links(self, run: Run, model_trace: Trace, guide_trace: Trace, scores: tuple[Score, ...]) -> Links:
+        """Which scores multiply which terms."""
+        return links_by_order(model_trace, guide_trace, scores)
+
+    def densities(self, run: Run, guide_trace: Trace) -> Trace:
+        """The guide's sites with the log q that the estimators of their own density want."""
+        chosen = {
+            s.name: estimator_of(s, self.estimator) for s in guide_trace.values() if isinstance(s, Sample)
+        }
+        if not any(isinstance(c, ClosedFormEntropy | PathDerivative) for c in chosen.values()):
+            return guide_trace
+        detached = guide_trace
+        if any(isinstance(c, PathDerivative) for c in chosen.values()):
+            detached = run.detached(guide_trace)
+        out: Trace = Trace()
+        for name, site in guide_trace.items():
+            if isinstance(site, Sample) and isinstance(chosen[name], ClosedFormEntropy):
+                site = entropy_site(site)
+            elif isinstance(site, Sample) and isinstance(chosen[name], PathDerivative):
+                twin = detached[name]
+                site = site.having(fn=twin.fn, log_prob=twin.log_prob) if isinstance(twin, Sample) else site
+            out[name] = site
+        return out
+
+    def start(self, model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> dict[str, Any]:
+        out = {}
+        for site in guide_trace.values():
+            if isinstance(site, Sample) and site.latent and not self.pathwise(site):
+                baseline = self._baseline(site)
+                state = None if baseline is None else baseline.start(site)
+                if state is not None:
+                    out[_state_name(site.name)] = state
+        return out
+
+    def combine(self, particles: Terms, mutable: Mapping[str, Any]) -> Evaluation:
+        value = particles.plain + particles.extra
+        state: dict[str, Any] = {}
+        if particles.scores:
+            scored, state = _scored(particles, mutable)
+            value = value + scored
+        log_p, log_q, loss = mean_over_particles((particles.log_p, particles.log_q, value))
+        return Evaluation(loss, log_p, log_q, {**first_particle(particles.mutable), **state})
+
+    def _weight(self, step: Any) -> Any:
+        if callable(self.beta):
+            return self.beta(step)
+        return None if self.beta == 1.0 else self.beta
+
+    def _baseline(self, site: Sample) -> Baseline | None:
+        """The baseline at a site without pathwise gradient; None where another estimator than the score is used."""
+        chosen = estimator_of(site, self.estimator)
+        if chosen is not None and not isinstance(chosen, ScoreFunction | ClosedFormEntropy):
+            return None
+        self._check_noise(site)
+        if isinstance(chosen, ScoreFunction) and chosen.baseline is not None:
+            return chosen.baseline
+        return LeaveOneOut() if self.count > 1 else NoBaseline()
+
+    def _check_noise(self, site: Sample) -> None:
+        """Scores need draws that are independent between particles and new at each step."""
+        dependent = (
+            not isinstance(self.noise, PlainNoise) and getattr(site.fn, "noise_spec", None) is not None
+        )
+        if dependent or self.fixed_draws is not None:
+            ScoreFunction().refuse(
+                site,
+                "fixed_draws leave no randomness to take a score of"
+                if self.fixed_draws is not None
+                else f"{type(self.noise).__name__} makes its draws depend on those of other particles",
+            )
+
+    def _check_names(self, guide_trace: Mapping[str, Site]) -> None:
+        if isinstance(self.estimator, tuple):
+            latents = [s.name for s in guide_trace.values() if isinstance(s, Sample)]
+            check_names([name for name, _ in self.estimator], latents, "estimator")
 
 
 def estimate(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> Evaluation:
@@ -123,66 +167,41 @@ def estimate(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -
 
     :raises ModelError: guide and model do not fit each other.
     """
-    guide_trace = _with_shared_masks(model_trace, guide_trace)
+    guide_trace = with_shared_masks(model_trace, guide_trace)
     check_pair(model_trace, guide_trace)
-    scores = scores_of(guide_trace, model_trace)
-    log_p, log_q = log_density(model_trace), log_density(guide_trace)
-    if scores:
-        surrogate_p = model_terms(model_trace, guide_trace, scores)
-        surrogate_q = guide_terms(guide_trace, scores)
-    else:
-        surrogate_p, surrogate_q = log_p, log_q
-    loss = _sum(surrogate_q) - _sum(surrogate_p)
-    return Evaluation(loss, log_p, log_q, mutable_state(guide_trace, model_trace))
+    scores = scores_of(guide_trace, model_trace, has_pathwise_gradient, lambda site: NoBaseline())
+    links = links_by_order(model_trace, guide_trace, scores) if scores else None
+    terms = make_terms(model_trace, guide_trace, scores, links)
+    loss = terms.plain + with_scores(terms.costs, terms.scores) if scores else terms.plain
+    return Evaluation(loss, terms.log_p, terms.log_q, terms.mutable)
 
 
-def check_count(name: str, number: Any) -> None:
-    """Raise unless ``number`` is an int of at least 1."""
-    if isinstance(number, jax.core.Tracer):
-        raise ArgumentError(
-            message(
-                f"{name} must be known before the program is compiled.",
-                got="a traced value",
-                fix=f"pass {name} as a Python int, outside the arguments that jit or vmap trace.",
-            )
-        )
-    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
-        raise ArgumentError(
-            message(f"{name} must be an int of at least 1.", got=repr(number), fix=f"pass {name}=1.")
-        )
+def _scored(particles: Terms, mutable: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """(the loss of the terms that take scores, for each particle; the state of their baselines after it)."""
+    scores = [score for score in particles.scores if score.baseline is not None]
+    baselines, state, misfits = {}, {}, []
+    for score in scores:
+        kind, kept = score.baseline, mutable.get(_state_name(score.name))
+        costs = jax.vmap(downstream)(particles.costs, score)
+        value = None if kind is None else kind.value(costs, kept, score.learned)
+        if value is not None:
+            baselines[score.name] = value
+        if kind is not None and kept is not None:
+            state[_state_name(score.name)] = kind.after(costs, kept)
+        if isinstance(kind, Fitted):
+            misfits.append(jnp.sum((costs - score.learned) ** 2, axis=tuple(range(1, costs.ndim))))
+
+    def loss(costs: Any, scores: Any, baselines: Mapping[str, Any]) -> Any:
+        return with_scores(costs, scores) + without_baselines(scores, baselines)
+
+    value = jax.vmap(loss)(particles.costs, scores, baselines)
+    misfit = add_up(misfits)
+    return value + misfit - jax.lax.stop_gradient(misfit), state
 
 
-def _sum(terms: Mapping[str, Any]) -> Any:
-    result = None
-    for term in terms.values():
-        result = term if result is None else result + term
-    return jnp.zeros(()) if result is None else result
+def _state_name(site: str) -> str:
+    return f"{site}_baseline"
 
 
-def _with_shared_masks(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> dict[str, Site]:
-    """The guide's sites, each without the entries that the model says do not exist."""
-    out = {}
-    for name, site in guide_trace.items():
-        twin = model_trace.get(name)
-        if isinstance(site, Sample) and isinstance(twin, Sample) and twin.shared_mask:
-            site = site.having(mask=both(site.mask, twin.mask))
-        out[name] = site
-    return out
-
-
-def _over_particles(particle: Callable[..., Evaluation], inputs: tuple[Any, ...], how: Any) -> Evaluation:
-    count = inputs[2].shape[0]
-    if count == 1:
-        normal, uniform, keys = inputs
-        # The sum of one entry leaves a batch axis of vmap where it is, last; indexing would move it in front.
-        return particle(jnp.sum(normal, axis=0), jnp.sum(uniform, axis=0), keys[0])
-    if how is True:
-        results = jax.vmap(particle)(*inputs)
-    elif how is False:
-        results = jax.lax.map(lambda x: particle(*x), inputs)
-    else:
-        results = how(lambda x: particle(*x))(inputs)
-    means = (results.loss, results.log_p, results.log_q)
-    loss, log_p, log_q = jax.tree.map(lambda x: jnp.mean(x, axis=0), means)
-    first = jax.tree.map(lambda x: x[0], results.mutable)
-    return Evaluation(loss, log_p, log_q, first)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,49 @@
+"""The loss of terms with scores: its value that of the terms, its derivatives of every order unbiased.
+
+A cost c that depends on draws with scores s enters as c · exp(Σ (s − sg s)) (DiCE, Foerster et al. 2018, eq. 5). A
+baseline b that does not depend on the own draw enters as b · (1 − exp(s − sg s)): its value is 0, and the
+expectation of each of its derivatives too, since ∫ q = 1 (Mao et al. 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ._terms import Cost, Score, add_up, reduced
+
+
+def magic(log_q: Any) -> Any:
+    """exp(s − sg s): 1, with the derivatives of exp(s) / sg exp(s)."""
+    return jnp.exp(log_q - jax.lax.stop_gradient(log_q))
+
+
+def with_scores(costs: Sequence[Cost], scores: Sequence[Score]) -> Any:
+    """Σ costs, each times the magic box of its scores."""
+    by_name = {score.name: score for score in scores}
+    parts = []
+    for cost in costs:
+        upstream = [reduced(by_name[k.score].log_q, k.plates) for k in cost.links if k.score in by_name]
+        value = cost.value * magic(add_up(upstream)) if upstream else cost.value
+        parts.append(jnp.sum(value))
+    return add_up(parts)
+
+
+def downstream(costs: Sequence[Cost], score: Score) -> Any:
+    """The costs that depend on the draw, for each element of it the sum of those that depend on this element."""
+    shape = jnp.shape(score.log_q)
+    found = [reduced(c.value, k.plates) for c in costs for k in c.links if k.score == score.name]
+    return jax.lax.stop_gradient(jnp.broadcast_to(add_up(found), shape))
+
+
+def without_baselines(scores: Sequence[Score], baselines: Mapping[str, Any]) -> Any:
+    """Σ b (1 − exp(s − sg s)), the baselines by name of score: of value 0."""
+    parts = [
+        jnp.sum(jax.lax.stop_gradient(baselines[s.name]) * (1 - magic(s.log_q)))
+        for s in scores
+        if s.name in baselines
+    ]
+    return add_up(parts)
