@@ -31,6 +31,7 @@ from ._incomplete import log_betainc as log_betainc
 from ._incomplete import log_betaincc as log_betaincc
 from ._incomplete import log_gammainc as log_gammainc
 from ._incomplete import log_gammaincc as log_gammaincc
+from ._jaxprs import called_jaxpr as called_jaxpr
 from ._keys import as_key as as_key
 from ._keys import is_threefry as is_threefry
 from ._keys import name_hash as name_hash

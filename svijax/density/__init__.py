@@ -5,6 +5,8 @@ from ._abstract import noise_layout as noise_layout
 from ._bind import bind as bind
 from ._bind import constrain as constrain
 from ._bind import unconstrain as unconstrain
+from ._dependence import Dependence as Dependence
+from ._dependence import dependence as dependence
 from ._draws import Draws as Draws
 from ._draws import NoiseLayout as NoiseLayout
 from ._draws import draw as draw

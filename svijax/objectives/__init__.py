@@ -17,3 +17,4 @@ from ._particles import Run as Run
 from ._particles import check_count as check_count
 from ._trace_elbo import Trace_ELBO as Trace_ELBO
 from ._trace_elbo import estimate as estimate
+from ._trace_graph import TraceGraph_ELBO as TraceGraph_ELBO

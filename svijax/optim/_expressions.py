@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
+from svijax.base import called_jaxpr
+
 if TYPE_CHECKING:
     # Only for its names: importing it loads Pallas, a tenth of a second.
     from jax.extend.core import ClosedJaxpr, Jaxpr
@@ -68,7 +70,7 @@ class Expressions:
 
         for eqn in jaxpr.eqns:
             values = [read(atom) for atom in eqn.invars]
-            inner = _inner(eqn) if eqn.primitive.name in _INLINED else None
+            inner = called_jaxpr(eqn) if eqn.primitive.name in _INLINED else None
             if inner is not None:
                 called = [self._constant(const, length) for const in inner[1]]
                 results = self._run(inner[0], called, values, length)
@@ -100,17 +102,6 @@ class Expressions:
         # By identity, which tells a traced rate from another; it holds as long as the object is kept.
         self._held.append(const)
         return Value(self.intern(("constant", id(const))), None)
-
-
-def _inner(eqn: Any) -> tuple[Jaxpr, tuple[Any, ...]] | None:
-    """The program that the equation calls, with its constants: a closed one has a jaxpr, an open one equations."""
-    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        found = eqn.params.get(name)
-        if hasattr(found, "jaxpr"):
-            return found.jaxpr, tuple(found.consts)
-        if hasattr(found, "eqns"):
-            return found, ()
-    return None
 
 
 def _check_elementwise(eqn: Any, length: int) -> None:

@@ -14,10 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.density import run_guide, run_model
+from svijax import Trace_ELBO
+from svijax.density import NoiseLayout
 from svijax.effects import Sample
 from svijax.handlers import substitute, supply
-from svijax.objectives import estimate
+from svijax.objectives import ParticleObjective, Run
+
+TRACE = Trace_ELBO()
 
 
 class Nodes(NamedTuple):
@@ -68,20 +71,29 @@ Params = Mapping[str, Any]
 
 
 class Expectation:
-    """E over the nodes of a pair of programs; ``args`` go to both."""
+    """E over the nodes of a pair of programs; ``args`` go to both. The objective's number of particles is 1."""
 
-    def __init__(self, model: Any, guide: Any, nodes: Nodes, *args: Any) -> None:
+    def __init__(
+        self, model: Any, guide: Any, nodes: Nodes, *args: Any, objective: ParticleObjective = TRACE
+    ) -> None:
         self.model, self.guide, self.nodes, self.args = model, guide, nodes, args
+        self.objective = objective
         self.rows: Params = {}
+
+    def under(self, objective: ParticleObjective) -> Expectation:
+        """The same of another objective."""
+        return Expectation(self.model, self.guide, self.nodes, *self.args, objective=objective)
 
     def at(self, params: Params, values: Params, noise: Params) -> tuple[Any, Any, Any]:
         """(loss with its surrogate, the same without, log q of the values that were put in, raw) at one point."""
         key = jax.random.key(0)
         put_in = {**values, **self.rows}
         guide = substitute(supply(self.guide, params), put_in) if put_in else supply(self.guide, params)
-        g = run_guide(guide, self.args, {}, key=key, noise_values=noise)
-        m = run_model(supply(self.model, params), self.args, {}, g, key=key)
-        result = estimate(m, g)
+        model, o = supply(self.model, params), self.objective
+        nothing = NoiseLayout((), (), ())
+        run = Run(model, guide, self.args, {}, {}, nothing, noise, key, key, pathwise=o.pathwise)
+        result = o.combine(jax.tree.map(lambda x: jnp.asarray(x)[None], o.one(run)), {})
+        g = run.guide_trace()
         plain = sum(jnp.sum(x) for x in result.log_q.values()) - sum(
             jnp.sum(x) for x in result.log_p.values()
         )
@@ -147,3 +159,49 @@ def assert_unbiased(
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
     return loss, got
+
+
+def evaluate_at(
+    objective: Any,
+    model: Any,
+    guide: Any,
+    params: Params,
+    points: list[tuple[Params, Params]],
+    *args: Any,
+    mutable: Params | None = None,
+    step: Any = 0,
+) -> Any:
+    """The evaluation of an objective whose particles are at the points given: (values put in by name, noise by name)."""
+    key = jax.random.key(0)
+    bound = supply(model, params), supply(guide, params)
+    found = []
+    for values, noise in points:
+        one_guide = substitute(bound[1], dict(values)) if values else bound[1]
+        layout = noise_layout(one_guide, args, {})
+        run = Run(
+            bound[0], one_guide, args, {}, mutable or {}, layout, noise, key, key, step, objective.pathwise
+        )
+        found.append(objective.one(run))
+    particles = jax.tree.map(lambda *x: jnp.stack([jnp.asarray(y) for y in x]), *found)
+    return objective.combine(particles, mutable or {})
+
+
+def expected_derivative(
+    objective: Any, case: Expectation, params: Params, derivative: Callable[..., Any] = jax.grad
+) -> tuple[Any, Any]:
+    """(E[loss], E[derivative of the loss]) over independent particles, as many as the objective has, at all nodes."""
+    values, noise, weights = case._nodes()
+    count = objective.count
+    grid = np.array(list(itertools.product(range(len(weights)), repeat=count)))
+
+    def one(index: Any) -> Any:
+        points = [
+            jax.tree.map(lambda x: x[index[k]], (values, noise))  # noqa: B023
+            for k in range(count)
+        ]
+        raw = sum(case.at(params, *point)[2] for point in points)
+        weight = jnp.prod(weights[index]) * jnp.exp(raw)
+        loss = lambda p: evaluate_at(objective, case.model, case.guide, p, points, *case.args).loss  # noqa: E731
+        return jax.tree.map(lambda x: weight * x, (loss(params), derivative(loss)(params)))
+
+    return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.jit(jax.vmap(one))(grid))
