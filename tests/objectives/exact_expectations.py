@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from svijax import Trace_ELBO
-from svijax.density import NoiseLayout
+from svijax.density import NoiseLayout, noise_layout
 from svijax.effects import Sample
 from svijax.handlers import substitute, supply
 from svijax.objectives import ParticleObjective, Run
