@@ -46,6 +46,10 @@ class StateError(SvijaxError, ValueError):
     """A state does not belong to the ``SVI`` that it was given to."""
 
 
+class DerivativeError(SvijaxError, TypeError):
+    """A derivative of an order that an estimator does not have."""
+
+
 class NonFiniteError(SvijaxError, ArithmeticError):
     """A fit met a loss, gradient or parameter that is not finite. ``result``: the fit up to there."""
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from svijax.base import constant
 from svijax.effects import Handler, Mutable, Param, ParamGroup, Sample, Site, label
 from svijax.handlers import Trace, noise, replay, seed, supply, trace
 
@@ -23,6 +25,8 @@ class cut(Handler):
 
     :param pathwise: which latents have one. :param given: names whose values come from outside, and stay as they are.
     """
+
+    sees_inside = True
 
     def __init__(
         self,
@@ -43,12 +47,22 @@ class cut(Handler):
 
 
 class detach_params(Handler):
-    """Parameters are read as constants."""
+    """Parameters are read as constants: their first derivatives are 0, and second ones a ``DerivativeError``."""
 
     def post(self, site: Site) -> Site:
         if isinstance(site, Param | ParamGroup) and site.value is not None:
-            return site.having(value=jax.tree.map(jax.lax.stop_gradient, site.value))
+            return site.having(value=jax.tree.map(_detached, site.value))
         return site
+
+
+def _detached(leaf: Any) -> Any:
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        return leaf
+    return constant(
+        leaf,
+        "an estimator that holds parameters fixed in log q (PathDerivative, DReG) has no second derivative; "
+        "leave the estimator out for Hessians.",
+    )
 
 
 def run_guide(
