@@ -92,3 +92,5 @@ from ._table import clear_caches as clear_caches
 from ._table import compiled as compiled
 from ._tails import log_beta_weight as log_beta_weight
 from ._tails import log_gamma_weight as log_gamma_weight
+from ._text_table import align as align
+from ._text_table import number_cells as number_cells

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from svijax.base import ArgumentError, ShapeError, check_names, message
+from svijax.base import ArgumentError, ShapeError, align, check_names, message, number_cells
 
 from ._psis import khat_words
-from ._table import align, number_cells
 
 _HEAD, _TAIL = 6, 2
 
