@@ -15,10 +15,13 @@ from .effects import plate as plate
 from .effects import plate_stack as plate_stack
 from .effects import prng_key as prng_key
 from .effects import sample as sample
+from .effects import scan as scan
 from .effects import subsample as subsample
 from .fitting import SVI as SVI
 from .fitting import Status as Status
 from .fitting import SVIRunResult as SVIRunResult
 from .fitting import SVIState as SVIState
 from .objectives import Trace_ELBO as Trace_ELBO
+from .objectives import TraceGraph_ELBO as TraceGraph_ELBO
+from .objectives import TraceMeanField_ELBO as TraceMeanField_ELBO
 from .posterior import Predictive as Predictive

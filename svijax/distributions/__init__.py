@@ -77,6 +77,7 @@ from ._hurdle import HurdleProbs as HurdleProbs
 from ._independent import Independent as Independent
 from ._independent_hmm import IndependentHMM as IndependentHMM
 from ._inverse_gamma import InverseGamma as InverseGamma
+from ._kl import describe as describe
 from ._kl import has_kl as has_kl
 from ._kl import kl_divergence as kl_divergence
 from ._kl import register_kl as register_kl
@@ -140,6 +141,7 @@ from ._relaxed import RelaxedOneHotCategoricalStraightThrough as RelaxedOneHotCa
 from ._sine_bivariate_von_mises import SineBivariateVonMises as SineBivariateVonMises
 from ._sine_skewed import SineSkewed as SineSkewed
 from ._stable import Stable as Stable
+from ._stacked import Stacked as Stacked
 from ._student_t import StudentT as StudentT
 from ._transformed import TransformedDistribution as TransformedDistribution
 from ._truncated import TruncatedDistribution as TruncatedDistribution

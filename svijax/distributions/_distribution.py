@@ -261,6 +261,26 @@ class Distribution(Record):
         wrapped: Distribution = self._wrappers["masked"](self, mask)
         return wrapped
 
+    def over_steps(self, stacked: Any, length: int) -> Distribution:
+        """``stacked``, this distribution with an axis in front of each leaf, with that axis first in its batch."""
+        steps: Distribution = (
+            stacked if self._grows_left() else self._wrappers["stacked"](stacked, self, length)
+        )
+        return steps
+
+    def _grows_left(self) -> bool:
+        """Whether an axis in front of each leaf is one in front of the batch: the leaves have all axes of the batch."""
+        batch = self.batch_shape
+        try:
+            dims = [self._event_dim_of(name) for name in self._fields]
+        except KeyError:
+            return False
+        leaves = [getattr(self, name) for name in self._fields]
+        return all(
+            leaf is None or (not isinstance(leaf, Record) and np.shape(leaf)[: np.ndim(leaf) - dim] == batch)
+            for leaf, dim in zip(leaves, dims)
+        )
+
     def __repr__(self) -> str:
         shapes = f"batch_shape={self.batch_shape}, event_shape={self.event_shape}"
         return f"{type(self).__name__}({shapes})"

@@ -30,6 +30,9 @@ class ExpandedDistribution(SameLaw):
     def batch_shape(self) -> tuple[int, ...]:
         return self._batch_shape
 
+    def _grows_left(self) -> bool:
+        return False
+
     def _noise_spec(self) -> NoiseSpec | None:
         return None
 

@@ -96,6 +96,16 @@ class Wrapper(Distribution):
     def expand(self, batch_shape: Sequence[int]) -> Distribution:
         return self._replace(**self._grown(self._expandable(batch_shape)))
 
+    def _grows_left(self) -> bool:
+        base, batch = self.base_dist, self.batch_shape
+        rest = [getattr(self, name) for name in self._fields if name != "base_dist"]
+        aligned = all(
+            np.shape(leaf) == batch if jax.tree_util.all_leaves([leaf]) else not jax.tree.leaves(leaf)
+            for leaf in rest
+        )
+        inside = isinstance(base, Distribution) and base._grows_left()
+        return aligned and inside and tuple(base.batch_shape)[: len(batch)] == batch
+
     # Draws
 
     def _has_pathwise(self) -> bool:

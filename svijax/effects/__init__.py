@@ -1,5 +1,6 @@
 """Site records, the handler stack and the statements of a program."""
 
+from ._markov import markov as markov
 from ._plate import plate as plate
 from ._plate import plate_stack as plate_stack
 from ._primitives import deterministic as deterministic
@@ -11,10 +12,13 @@ from ._primitives import param_group as param_group
 from ._primitives import prng_key as prng_key
 from ._primitives import sample as sample
 from ._primitives import subsample as subsample
+from ._scan import scan as scan
 from ._sites import Deterministic as Deterministic
+from ._sites import Enumeration as Enumeration
 from ._sites import Factor as Factor
 from ._sites import Frame as Frame
 from ._sites import KeyRequest as KeyRequest
+from ._sites import MarkovStep as MarkovStep
 from ._sites import MaskQuery as MaskQuery
 from ._sites import Mutable as Mutable
 from ._sites import Param as Param
@@ -22,12 +26,19 @@ from ._sites import ParamGroup as ParamGroup
 from ._sites import PlateIndices as PlateIndices
 from ._sites import Sample as Sample
 from ._sites import Site as Site
+from ._sites import Slice as Slice
+from ._sites import Steps as Steps
 from ._sites import Subsample as Subsample
+from ._sites import both as both
 from ._sites import draw_subset as draw_subset
+from ._sites import fits_enumerated as fits_enumerated
 from ._sites import makes_value as makes_value
+from ._stack import Asked as Asked
 from ._stack import Handler as Handler
+from ._stack import ask as ask
 from ._stack import label as label
 from ._stack import no_handlers as no_handlers
 from ._stack import outside as outside
 from ._stack import perform as perform
+from ._stack import tell as tell
 from ._stack import where as where

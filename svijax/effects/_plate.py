@@ -89,8 +89,10 @@ class _InPlate(Handler):
         frame = self.frame
         match site:
             case Sample():
+                fn = _expand(site, frame)
+                expanded = site.expanded if fn is site.fn else (fn, site.stated)
                 return site.having(
-                    fn=_expand(site, frame), plates=(frame, *site.plates), scale=_scaled(site.scale, frame)
+                    fn=fn, expanded=expanded, plates=(frame, *site.plates), scale=_scaled(site.scale, frame)
                 )
             case Factor():
                 value = _spread(site, frame)
@@ -110,6 +112,15 @@ class _InPlate(Handler):
                 value=jax.tree.map(lambda x: _gather(x, self.frame, dims, what, table=True), site.value)
             )
         return site
+
+
+def within(site: Sample | Factor, handler: Handler) -> Sample | Factor:
+    """The site in the shape that the plate gives it."""
+    if not isinstance(handler, _InPlate):
+        return site
+    if isinstance(site, Sample):
+        return site.having(fn=_expand(site, handler.frame))
+    return site.having(value=_spread(site, handler.frame))
 
 
 @contextmanager

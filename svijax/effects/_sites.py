@@ -46,6 +46,31 @@ class Frame:
         return f"{self.name} (size {self.size}{part}, dim {self.dim})"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """One scan around a site: ``length`` steps, an axis on the left of its batch shape. Plates keep their dims.
+
+    All sites of one scan depend on each other: what is stated later in a step is read in the next one.
+    """
+
+    length: int
+    history: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enumeration:
+    """How a run that enumerates stands at one statement.
+
+    Batch dims left of the last ``nesting`` ones run over the values of the variables that ``owners`` names by dim;
+    those in ``stale`` have left the window of their ``markov`` and may not be read. ``dim``: the site's own.
+    """
+
+    nesting: int
+    owners: Mapping[int, str]
+    stale: Mapping[int, str]
+    dim: int | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Site:
     """Fields that every record has. ``stop`` hides it from the handlers further out."""
@@ -68,13 +93,32 @@ class Site:
         return replace(self, **changes)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Slice:
+    """The entries of the draw ``vector`` from ``start`` on that make one latent; independent of all its others.
+
+    ``distribution()`` is that of the latent, made when it is asked for.
+    """
+
+    vector: str
+    start: int
+    size: int
+    distribution: Callable[[], Any]
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sample(Site):
     """A random variable. ``log_prob`` is set by who drew the value from noise and knows its density.
 
+    ``ahead``: asked for before its distribution is known, of which ``fn`` is an example of the right shape (the sites
+    inside ``scan`` and ``cond``); ``noise``: what its value is to be made of then; ``seen``: what the program goes on
+    with instead of the value (an intervention). ``steps``: the scans around it, the outermost first; their axes are
+    the first of the batch shape.
     ``shared_mask``: the mask is no modelling choice but says which entries exist; it counts for the
     guide's site of this name too. ``estimator``: of its gradient, where the guide asks for one. ``law``: where a guide
-    takes the value from a shared vector, its distribution given the parameters.
+    takes the value from a shared vector, which entries, and its distribution given the parameters. ``expanded``: (the
+    distribution in its plates' shape, the one that was stated), where they differ. ``enumeration``: set in runs that
+    enumerate.
     """
 
     fn: Any
@@ -88,11 +132,22 @@ class Sample(Site):
     log_prob: Any = None
     shared_mask: bool = False
     estimator: Any = None
-    law: Any = None
+    law: Slice | None = None
+    expanded: tuple[Any, Any] | None = None
+    enumeration: Enumeration | None = None
+    steps: tuple[Steps, ...] = ()
+    ahead: bool = False
+    noise: Any = None
+    seen: Any = None
 
     @property
     def needs_key(self) -> bool:
-        return self.value is None and self.key is None
+        return self.value is None and self.noise is None and self.key is None
+
+    @property
+    def stated(self) -> Any:
+        """The distribution before its plates expanded it: the same law, in fewer entries."""
+        return self.fn if self.expanded is None or self.expanded[0] is not self.fn else self.expanded[1]
 
     @property
     def latent(self) -> bool:
@@ -116,6 +171,11 @@ class Sample(Site):
             site = self if hasattr(self.value, "shape") else self.having(value=as_value(self.value))
             check_shape(site, where)
             return site
+        if self.noise is not None:
+            value, log_prob = self.fn.from_noise_with_log_prob(self.noise)
+            drawn = self.having(value=value, log_prob=log_prob)
+            check_shape(drawn, where)
+            return drawn
         key = drawn_key(
             self, f"{where} site {self.name!r} needs a random key and no handler gives one.", "pass rng_key="
         )
@@ -129,6 +189,8 @@ class Factor(Site):
     scale: Any = None
     mask: Any = None
     plates: tuple[Frame, ...] = ()
+    steps: tuple[Steps, ...] = ()
+    enumeration: Enumeration | None = None
 
     def resolve(self, where: str) -> Self:
         if self.mask is not None or self.scale is not None:
@@ -194,6 +256,8 @@ class ParamGroup(Site):
 class Deterministic(Site):
     """A value worth a name; no part of the density."""
 
+    steps: tuple[Steps, ...] = ()
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Mutable(Site):
@@ -247,6 +311,15 @@ class MaskQuery(Site):
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class MarkovStep(Site):
+    """The next step of a ``markov`` loop begins, or the loop ends."""
+
+    loop: object
+    history: int
+    ends: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Subsample(Site):
     """Data to be gathered by the enclosing subsampled plates."""
 
@@ -285,10 +358,24 @@ def as_value(x: Any) -> Any:
     return array.astype(dtype)
 
 
+def both(a: Any, b: Any) -> Any:
+    """The mask a and b, where None means no mask."""
+    if a is None:
+        return b
+    if b is None:
+        return a
+    if isinstance(a, bool | np.bool_) and isinstance(b, bool | np.bool_):
+        return bool(a and b)
+    return jnp.logical_and(a, b)
+
+
 def check_weights(site: Sample | Factor, where: str, shape: tuple[int, ...]) -> None:
     """Raise where a mask or scale would add entries to the site's log density instead of weighing them."""
     for kind, weight in (("mask", site.mask), ("scale", site.scale)):
         got = jnp.shape(weight) if weight is not None else ()
+        if site.enumeration is not None:
+            # Left of the nesting the weight may be a function of enumerated values.
+            got = got[max(len(got) - site.enumeration.nesting, 0) :]
         if len(got) > len(shape) or any(n not in (1, want) for n, want in zip(got[::-1], shape[::-1])):
             raise ShapeError(
                 message(
@@ -304,7 +391,7 @@ def check_weights(site: Sample | Factor, where: str, shape: tuple[int, ...]) -> 
 def check_shape(site: Sample, where: str) -> None:
     """Raise unless the value has exactly the shape of its site: nothing broadcasts in silence."""
     got, want = jnp.shape(site.value), site.shape
-    if got == want:
+    if got == want or fits_enumerated(site, got):
         return
     kind = "observation" if site.observed else "value"
     hints = _rows_hint(site, got, kind)
@@ -323,6 +410,27 @@ def check_shape(site: Sample, where: str) -> None:
             fix="; or ".join(hints or [f"give the {kind} that shape"]) + ".",
         )
     )
+
+
+def fits_enumerated(site: Sample, got: tuple[int, ...], own: bool = False) -> bool:
+    """Whether a value of this shape is the site's in a run that enumerates, ``own``: as an enumerated value.
+
+    In the dims of plates and events it has the site's shape, or size 1 in plates if it was enumerated; to the left of
+    them what a run enumerates broadcasts.
+    """
+    if site.enumeration is None:
+        return False
+    event = len(site.fn.event_shape)
+    if len(got) < event or got[len(got) - event :] != tuple(site.fn.event_shape):
+        return False
+    own = own or site.enumeration.dim is not None
+    batch, shape = got[: len(got) - event], site.shape[: len(site.shape) - event]
+    for dim in range(1, site.enumeration.nesting + 1):
+        have = batch[-dim] if dim <= len(batch) else 1
+        want = shape[-dim] if dim <= len(shape) else 1
+        if have != want and not (own and have == 1):
+            return False
+    return True
 
 
 def _rows_hint(site: Sample, got: tuple[int, ...], kind: str) -> list[str]:

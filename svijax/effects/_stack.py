@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from svijax.base import ArgumentError, message
 
@@ -23,6 +23,9 @@ class Handler:
     """
 
     is_plate: bool = False
+    # Whether ``post`` also sees the sites inside scan and cond as they get their values: for a handler that
+    # changes the value that the program goes on with.
+    sees_inside: bool = False
 
     def __init__(self, fn: Callable[..., Any] | None = None) -> None:
         self.fn = fn
@@ -116,17 +119,32 @@ def where() -> str:
     return "program"
 
 
+class Asked(NamedTuple):
+    """A record after the handlers had their say, and how far out it went."""
+
+    record: Any
+    reached: int
+
+
 def perform(site: S) -> S:
     """Send one record out through the handlers, give it a value, and bring it back."""
+    record, reached = ask(site)
+    return tell(record.resolve(where()), reached)
+
+
+def ask(site: Site) -> Asked:
+    """Send a record out through the handlers."""
     stack = _STACK.get()
     record: Any = site
-    reached = 0
     for position in range(len(stack) - 1, -1, -1):
         record = stack[position].process(record)
         if record.stop:
-            reached = position
-            break
-    record = record.resolve(where())
-    for handler in stack[reached:]:
+            return Asked(record, position)
+    return Asked(record, 0)
+
+
+def tell(record: Any, reached: int = 0) -> Any:
+    """Bring a record that has its value back to the program, under the same handlers as it was sent out."""
+    for handler in _STACK.get()[reached:]:
         record = handler.post(record)
     return record

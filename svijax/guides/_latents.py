@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from svijax.base import ModelError, SupportError, message
 from svijax.density import Program, abstractly
 from svijax.effects import (
+    Asked,
     Frame,
     Handler,
     KeyRequest,
@@ -24,9 +25,12 @@ from svijax.effects import (
     Sample,
     Site,
     Subsample,
+    ask,
     label,
     outside,
     perform,
+    tell,
+    where,
 )
 from svijax.handlers import seed, trace
 from svijax.transforms import biject_to
@@ -121,9 +125,12 @@ class run_with(Handler):
         super().__init__()
         self.draw = draw
         self.values: dict[str, Any] = {}
+        self._drawn: dict[str, Asked] = {}
 
     def process(self, site: Site) -> Site:
         match site:
+            case Sample() if site.latent and site.ahead:
+                return site.having(value=self._draw_ahead(site), stop=True)
             case Sample() if site.latent:
                 with outside(self):
                     drawn = perform(self.draw(site))
@@ -136,6 +143,38 @@ class run_with(Handler):
             case Param() | ParamGroup() | PlateIndices() | KeyRequest() | MaskQuery() | Subsample():
                 return site
         return site.having(stop=True)
+
+    def post(self, site: Site) -> Site:
+        if isinstance(site, Sample) and site.name in self._drawn:
+            record, reached = self._drawn.pop(site.name)
+            with outside(self):
+                tell(record.having(mask=site.mask), reached)
+        return site
+
+    def _draw_ahead(self, site: Sample) -> Any:
+        """The value of a latent inside a scan or cond, whose mask comes after it."""
+        _check_constant_support(site)
+        with outside(self):
+            record, reached = ask(self.draw(site))
+            drawn = record.resolve(where())
+        self._drawn[site.name] = Asked(drawn, reached)
+        self.values[site.name] = drawn.value
+        return drawn.value
+
+
+def _check_constant_support(site: Sample) -> None:
+    bounds = jax.tree.leaves(site.fn.support)
+    if any(isinstance(bound, jax.Array) for bound in bounds):
+        raise ModelError(
+            message(
+                f"model site {site.name!r}: inside svijax.scan or svijax.cond the support of a latent must be the "
+                "same at each step, and in both branches, for an autoguide.",
+                plates=site.plates,
+                expected="bounds that are numbers",
+                got=f"{type(site.fn).__name__} with bounds that are computed",
+                fix="draw it on a fixed support, and move it to its bounds in the body.",
+            )
+        )
 
 
 def run_model_with(
@@ -154,4 +193,6 @@ def of_guide(site: Sample, fn: Any, **changes: Any) -> Sample:
     for frame in site.plates:
         if frame.subsampled:
             scale = (1.0 if scale is None else scale) * frame.size / frame.subsample_size
-    return Sample(name=site.name, fn=fn, plates=site.plates, mask=site.mask, scale=scale, **changes)
+    return Sample(
+        name=site.name, fn=fn, plates=site.plates, steps=site.steps, mask=site.mask, scale=scale, **changes
+    )

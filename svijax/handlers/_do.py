@@ -18,7 +18,7 @@ class do(NamedHandler):
 
     The site itself is still drawn or observed as it would have been; the rest of the program sees the value
     of the intervention, under the name ``{name}__CF``, which nobody outside sees. A site in a plate keeps
-    the plates that it has, and enters none of them twice.
+    the plates that it has, and enters none of them twice. A site inside ``scan`` or ``cond`` keeps its name.
 
     :param data: values by name, of the shape of the site, or one number for all of its entries.
     :raises UnknownNameError: a name in ``data`` that no sample site has.
@@ -38,6 +38,8 @@ class do(NamedHandler):
         self.meet(site)
         if site.name not in self.data:
             return site
+        if site.ahead:
+            return site.having(seen=_filled(self.data[site.name], site))
         with outside(self):
             drawn = perform(site)
         # The plates further out have had their say on the node that was split off, and shall have no other.

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from svijax.base import ArgumentError, message
 from svijax.effects import Factor, Handler, MaskQuery, Sample, Site, where
+from svijax.effects import both as both
 
 
 class mask(Handler):
@@ -36,12 +36,3 @@ class mask(Handler):
         if isinstance(site, MaskQuery):
             return site.having(value=both(site.value, self.mask))
         return site
-
-
-def both(a: Any, b: Any) -> Any:
-    """a and b, where None means no mask."""
-    if a is None:
-        return b
-    if isinstance(a, bool | np.bool_) and isinstance(b, bool | np.bool_):
-        return bool(a and b)
-    return jnp.logical_and(a, b)

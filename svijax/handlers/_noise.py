@@ -20,6 +20,8 @@ class noise(Handler):
 
     def process(self, site: Site) -> Site:
         if isinstance(site, Sample) and site.value is None and site.name in self.data:
+            if site.ahead:
+                return site.having(noise=self.data[site.name])
             value, log_prob = site.fn.from_noise_with_log_prob(self.data[site.name])
             return site.having(value=value, log_prob=log_prob)
         return site
