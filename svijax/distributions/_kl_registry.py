@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from svijax.base import ArgumentError, ShapeError, broadcast, message
+from svijax.transforms import IdentityTransform, IndependentTransform
 
 from ._distribution import Distribution
 from ._expanded import ExpandedDistribution
 from ._independent import Independent
 from ._masked import MaskedDistribution
+from ._transformed import TransformedDistribution
 
 Rule = Callable[[Any, Any], Any]
 Condition = Callable[[Any, Any], bool]
@@ -91,17 +93,24 @@ def _family(dist: Any) -> type:
 
 
 def _unwrapped(dist: Any) -> Any:
-    """``dist`` without the wrappers that change no density: copies over a batch, no axes, the mask True."""
+    """``dist`` without the wrappers that change no density: copies over a batch, no axes, the mask True, x ↦ x."""
     while True:
         kind = type(dist)
         idle = (
             kind is ExpandedDistribution
             or (kind is Independent and dist.reinterpreted_batch_ndims == 0)
             or (kind is MaskedDistribution and dist.mask_value is True)
+            or (kind is TransformedDistribution and all(map(_is_identity, dist.transforms)))
         )
         if not idle:
             return dist
         dist = dist.base_dist
+
+
+def _is_identity(transform: Any) -> bool:
+    while type(transform) is IndependentTransform:
+        transform = transform.base
+    return type(transform) is IdentityTransform
 
 
 def _joint_batch(p: Any, q: Any) -> tuple[int, ...]:

@@ -9,11 +9,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from svijax.distributions import Delta
-from svijax.effects import Sample, perform
+from svijax.distributions import Delta, Independent, Normal, TransformedDistribution
+from svijax.effects import Sample, Slice, perform
 from svijax.transforms import biject_to
 
 from ._latents import Latent, of_guide
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A draw of the shared vector, from ``fn``, and each latent's part of it, unconstrained."""
+
+    vector: str
+    fn: Any
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,14 +59,34 @@ class Packed:
             start += latent.size
         return parts
 
-    def draw(self, name: str, fn: Any) -> dict[str, Any]:
+    def draw(self, name: str, fn: Any) -> Parts:
         """State the auxiliary site that draws the vector, and with it carries log q of all the latents."""
-        return self.split(perform(Sample(name=name, fn=fn, infer={"is_auxiliary": True})).value)
+        value = perform(Sample(name=name, fn=fn, infer={"is_auxiliary": True})).value
+        return Parts(name, fn, self.split(value))
 
-    def site(self, site: Sample, parts: Mapping[str, Any]) -> Sample:
+    def site(self, site: Sample, parts: Parts) -> Sample:
         """The guide's record of one latent: a point, given the vector, with log q = −log |det J|."""
-        value, log_det = biject_to(site.fn.support).call_with_log_det(parts[site.name])
+        value, log_det = biject_to(site.fn.support).call_with_log_det(parts.values[site.name])
         event_dim = len(site.fn.event_shape)
         density = -log_det
         fn = Delta(value, log_density=density, event_dim=event_dim)
-        return of_guide(site, fn, value=value, log_prob=density)
+        return of_guide(site, fn, value=value, log_prob=density, law=self._law(site, parts))
+
+    def _law(self, site: Sample, parts: Parts) -> Slice | None:
+        """Where the latent lies in a vector of independent normals; None for another vector."""
+        normal = getattr(parts.fn, "base_dist", None)
+        if type(parts.fn) is not Independent or type(normal) is not Normal:
+            return None
+        names = list(self.latents)
+        start = sum(self.latents[name].size for name in names[: names.index(site.name)])
+        latent = self.latents[site.name]
+
+        def distribution() -> Any:
+            loc, scale = (
+                jax.lax.slice_in_dim(x, start, start + latent.size).reshape(latent.shape)
+                for x in (normal.loc, normal.scale)
+            )
+            base = Normal(loc, scale).to_event(latent.event_dim)
+            return TransformedDistribution(base, biject_to(site.fn.support))
+
+        return Slice(parts.vector, start, latent.size, distribution)

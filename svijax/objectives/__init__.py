@@ -18,3 +18,5 @@ from ._particles import check_count as check_count
 from ._trace_elbo import Trace_ELBO as Trace_ELBO
 from ._trace_elbo import estimate as estimate
 from ._trace_graph import TraceGraph_ELBO as TraceGraph_ELBO
+from ._trace_mean_field import KLReport as KLReport
+from ._trace_mean_field import TraceMeanField_ELBO as TraceMeanField_ELBO
