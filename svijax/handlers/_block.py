@@ -7,7 +7,17 @@ from typing import Any
 
 import jax
 
-from svijax.effects import Handler, KeyRequest, MaskQuery, PlateIndices, Site, Subsample, outside, perform
+from svijax.effects import (
+    Handler,
+    KeyRequest,
+    MarkovStep,
+    MaskQuery,
+    PlateIndices,
+    Site,
+    Subsample,
+    outside,
+    perform,
+)
 
 from ._seed import kind_of
 
@@ -35,7 +45,7 @@ class block(Handler):
         self.hide_fn = _rule(hide_fn, hide, expose_types, expose)
 
     def process(self, site: Site) -> Site:
-        if isinstance(site, KeyRequest | MaskQuery | Subsample) or not self.hide_fn(site):
+        if isinstance(site, KeyRequest | MarkovStep | MaskQuery | Subsample) or not self.hide_fn(site):
             return site
         if not site.needs_key:
             return site.having(stop=True)

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from svijax.base import ModelError, ShapeError, message
-from svijax.effects import Handler, PlateIndices, Sample, Site, where
+from svijax.effects import Handler, PlateIndices, Sample, Site, fits_enumerated, where
 
 
 class replay(Handler):
@@ -34,7 +34,8 @@ class replay(Handler):
 
 def _check_shapes(site: Sample, recorded: Sample) -> None:
     got, want = jnp.shape(recorded.value), site.shape
-    if got != want:
+    own = recorded.enumeration is not None and recorded.enumeration.dim is not None
+    if got != want and not fits_enumerated(site, got, own):
         raise ShapeError(
             message(
                 f"{where()} site {site.name!r}: its draw, which comes from a guide or another trace, has a "

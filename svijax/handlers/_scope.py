@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from svijax.effects import Factor, Handler, KeyRequest, MaskQuery, Param, ParamGroup, Sample, Site, Subsample
+from svijax.effects import (
+    Factor,
+    Handler,
+    KeyRequest,
+    MarkovStep,
+    MaskQuery,
+    Param,
+    ParamGroup,
+    Sample,
+    Site,
+    Subsample,
+)
 
 from ._seed import kind_of
 
@@ -30,7 +41,11 @@ class scope(Handler):
 
     def process(self, site: Site) -> Site:
         anonymous = isinstance(site, KeyRequest) and not site.name
-        if anonymous or isinstance(site, MaskQuery | Subsample) or kind_of(site) in self.hide_types:
+        if (
+            anonymous
+            or isinstance(site, MarkovStep | MaskQuery | Subsample)
+            or kind_of(site) in self.hide_types
+        ):
             return site
         renamed = site.having(name=self.prefix + site.name)
         if isinstance(renamed, ParamGroup):

@@ -15,6 +15,7 @@ from svijax.effects import (
     Factor,
     Handler,
     KeyRequest,
+    MarkovStep,
     MaskQuery,
     Mutable,
     Param,
@@ -28,7 +29,7 @@ from svijax.effects import (
 
 Trace = OrderedDict[str, Site]
 
-_UNRECORDED = (KeyRequest, MaskQuery, Subsample)
+_UNRECORDED = (KeyRequest, MarkovStep, MaskQuery, Subsample)
 _UNIQUE = (Sample, Deterministic, Factor)
 
 

@@ -38,7 +38,7 @@ def brute(factors, homes, where, cards, weigh=lambda terms: np.logaddexp.reduce(
     for values in itertools.product(*(range(cards[v]) for v, _ in cells)):
         value = dict(zip(cells, values))
         terms.append(sum(_at(f, value, homes, where) for f in factors))
-    return weigh(np.array(terms)), dict(cells=cells, terms=np.array(terms))
+    return weigh(np.array(terms)), {"cells": cells, "terms": np.array(terms)}
 
 
 def _at(f, value, homes, where):
@@ -56,36 +56,36 @@ def _at(f, value, homes, where):
 
 
 CASES = {
-    "one": (dict(A=1, B=1), dict(x=NONE), [("x", "")], ()),
+    "one": ({"A": 1, "B": 1}, {"x": NONE}, [("x", "")], ()),
     "chain": (
-        dict(A=1, B=1),
+        {"A": 1, "B": 1},
         dict.fromkeys("uvwxyz", NONE),
         [("u", ""), *((p, "") for p in ("uv", "vw", "wx", "xy", "yz")), ("w", "")],
         (),
     ),
     "history 2": (
-        dict(A=1, B=1),
+        {"A": 1, "B": 1},
         dict.fromkeys("uvwxyz", NONE),
         [("uv", ""), ("uvw", ""), ("vwx", ""), ("wxy", ""), ("xyz", "")],
         (),
     ),
-    "loop": (dict(A=1, B=1), dict.fromkeys("uvwx", NONE), [(p, "") for p in ("uv", "vw", "wx", "xu")], ()),
-    "star": (dict(A=1, B=1), dict.fromkeys("uvwx", NONE), [(p, "") for p in ("ux", "vx", "wx", "x")], ()),
-    "plate": (dict(A=3, B=1), dict(x=NONE, y=A), [("x", ""), ("xy", "A"), ("y", "A"), ("", "A")], ()),
-    "alike": (dict(A=3, B=1), dict(x=NONE, y=A), [("x", ""), ("xy", "A"), ("x", "A")], ("A",)),
+    "loop": ({"A": 1, "B": 1}, dict.fromkeys("uvwx", NONE), [(p, "") for p in ("uv", "vw", "wx", "xu")], ()),
+    "star": ({"A": 1, "B": 1}, dict.fromkeys("uvwx", NONE), [(p, "") for p in ("ux", "vx", "wx", "x")], ()),
+    "plate": ({"A": 3, "B": 1}, {"x": NONE, "y": A}, [("x", ""), ("xy", "A"), ("y", "A"), ("", "A")], ()),
+    "alike": ({"A": 3, "B": 1}, {"x": NONE, "y": A}, [("x", ""), ("xy", "A"), ("x", "A")], ("A",)),
     "nested": (
-        dict(A=2, B=2),
-        dict(x=NONE, y=A, z=AB),
+        {"A": 2, "B": 2},
+        {"x": NONE, "y": A, "z": AB},
         [("x", ""), ("xy", "A"), ("yz", "AB"), ("xz", "AB")],
         (),
     ),
     "crossed": (
-        dict(A=2, B=2),
-        dict(x=NONE, y=A, z=B),
+        {"A": 2, "B": 2},
+        {"x": NONE, "y": A, "z": B},
         [("x", ""), ("xy", "A"), ("xz", "B"), ("x", "AB")],
         (),
     ),
-    "crossed below": (dict(A=2, B=2), dict(y=A, z=AB), [("y", "A"), ("yz", "AB"), ("z", "AB")], ()),
+    "crossed below": ({"A": 2, "B": 2}, {"y": A, "z": AB}, [("y", "A"), ("yz", "AB"), ("z", "AB")], ()),
 }
 
 
@@ -198,12 +198,12 @@ def test_errors_name_sites_and_plates():
     where = plates(A=2, B=2)
     ones = jnp.zeros((2, 2, 1, 1))
     with pytest.raises(ModelError) as caught:
-        contract([Factor(ones, ("x", "y"), NONE, ("obs",))], dict(x=NONE, y=A), where)
+        contract([Factor(ones, ("x", "y"), NONE, ("obs",))], {"x": NONE, "y": A}, where)
     assert "site 'obs' reads the enumerated site 'y' from outside of its plates" in str(caught.value)
     with pytest.raises(ModelError) as caught:
-        contract([Factor(jnp.zeros((2, 2, 2, 2)), ("x", "y"), AB, ("obs",))], dict(x=A, y=B), where)
+        contract([Factor(jnp.zeros((2, 2, 2, 2)), ("x", "y"), AB, ("obs",))], {"x": A, "y": B}, where)
     text = str(caught.value)
     assert "'x' in ['A'], 'y' in ['B'] cannot be summed out: site 'obs' in plates ['A', 'B']" in text
     with pytest.raises(ModelError) as caught:
-        contract([Factor(jnp.zeros((2, 2, 1, 2)), ("x", "g"), A, ("obs",))], dict(x=NONE), where, dict(g=A))
+        contract([Factor(jnp.zeros((2, 2, 1, 2)), ("x", "g"), A, ("obs",))], {"x": NONE}, where, {"g": A})
     assert "model enumeration more global than guide enumeration" in str(caught.value)
