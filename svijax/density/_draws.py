@@ -95,9 +95,10 @@ def draw_ahead(key: jax.Array, first: Any, count: int, layout: NoiseLayout, num_
     a second one to the keys. ``count`` divides ``epoch_length``, and ``first`` is a multiple of it, or it is 1.
     """
     chains = key.ndim == 1
-    numbers = num_particles * (layout.size("normal") + layout.size("uniform"))
+    size = layout.size("normal") + layout.size("uniform")
+    numbers = num_particles * size
     uniforms = _stream(key, first, count, numbers, epoch_length(layout, num_particles))
-    shape = (count, num_particles, -1, *key.shape) if numbers else (count, num_particles, 0, *key.shape)
+    shape = (count, num_particles, size, *key.shape)
     normal, uniform = _blocks(uniforms.reshape(shape), layout, axis=2)
     steps = first + jnp.arange(count, dtype=jnp.int32)
     fold_in = jax.vmap(jax.random.fold_in, (None, 0))

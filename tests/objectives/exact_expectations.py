@@ -171,7 +171,7 @@ def evaluate_at(
     mutable: Params | None = None,
     step: Any = 0,
 ) -> Any:
-    """The evaluation of an objective whose particles are at the points given: (values put in by name, noise by name)."""
+    """The evaluation of an objective whose particles are at these points: (values put in, noise), each by name."""
     key = jax.random.key(0)
     bound = supply(model, params), supply(guide, params)
     found = []
