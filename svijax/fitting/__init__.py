@@ -6,6 +6,7 @@ from ._result import SVIRunResult as SVIRunResult
 from ._result import Timings as Timings
 from ._state import SVIState as SVIState
 from ._state import from_view as from_view
+from ._state import optim_view as optim_view
 from ._substeps import apply_gradient as apply_gradient
 from ._substeps import differentiate as differentiate
 from ._substeps import draw_guide as draw_guide

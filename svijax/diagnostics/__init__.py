@@ -1,0 +1,6 @@
+"""What needs whole fits, or many gradients of one."""
+
+from ._gradient_record import EstimatorGradients as EstimatorGradients
+from ._gradient_record import Gradient as Gradient
+from ._gradient_record import GradientReport as GradientReport
+from ._gradient_report import gradient_report as gradient_report
