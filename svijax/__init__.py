@@ -6,6 +6,8 @@ from . import handlers as handlers
 from . import optim as optim
 from ._version import __version__ as __version__
 from .base import clear_caches as clear_caches
+from .diagnostics import gradient_report as gradient_report
+from .effects import cond as cond
 from .effects import deterministic as deterministic
 from .effects import factor as factor
 from .effects import get_mask as get_mask

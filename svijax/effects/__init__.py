@@ -1,5 +1,6 @@
 """Site records, the handler stack and the statements of a program."""
 
+from ._cond import cond as cond
 from ._markov import markov as markov
 from ._plate import plate as plate
 from ._plate import plate_stack as plate_stack

@@ -130,7 +130,8 @@ class run_with(Handler):
     def process(self, site: Site) -> Site:
         match site:
             case Sample() if site.latent and site.ahead:
-                return site.having(value=self._draw_ahead(site), stop=True)
+                infer = {**site.infer, "fixed_support": True}
+                return site.having(value=self._draw_ahead(site), infer=infer, stop=True)
             case Sample() if site.latent:
                 with outside(self):
                     drawn = perform(self.draw(site))
