@@ -160,14 +160,14 @@ def assert_unbiased(objective: Any, cell: Cell, rtol: float = 1e-6) -> None:
 
     def both(flat: Any) -> Any:
         step = 1e-4
-        value = lambda x: mean(unravel(x), False)  # noqa: E731
+
+        def difference(d: Any) -> Any:
+            return mean(unravel(flat + d), False) - mean(unravel(flat - d), False)
+
+        def slope(d: Any) -> Any:
+            return (8 * difference(d) - difference(2 * d)) / (12 * step)
+
         shifts = step * jnp.eye(flat.size)
-        slope = lambda d: (
-            (  # noqa: E731
-                8 * (value(flat + d) - value(flat - d)) - (value(flat + 2 * d) - value(flat - 2 * d))
-            )
-            / (12 * step)
-        )
         return jax.lax.map(slope, shifts), jax.flatten_util.ravel_pytree(mean(unravel(flat), True))[0]
 
     want, got = jax.jit(both)(flat)
