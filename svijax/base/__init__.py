@@ -11,7 +11,6 @@ from ._captured import captured as captured
 from ._captured import reads_tracer as reads_tracer
 from ._derivatives import constant as constant
 from ._derivatives import no_derivative as no_derivative
-from ._derivatives import with_derivative as with_derivative
 from ._errors import ArgumentError as ArgumentError
 from ._errors import DataError as DataError
 from ._errors import DerivativeError as DerivativeError

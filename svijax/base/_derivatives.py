@@ -1,4 +1,4 @@
-"""Functions that may be differentiated once, or not at all: a second derivative is an error and no wrong number."""
+"""Values that estimators of first derivatives hold fixed: a second derivative is an error and no wrong number."""
 
 from __future__ import annotations
 
@@ -31,16 +31,3 @@ def constant(x: Any, reason: str) -> Any:
 @constant.defjvp
 def _constant(reason: str, primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
     return no_derivative(primals[0], reason), jnp.zeros_like(tangents[0])
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def with_derivative(coefficient: Any, x: Any, reason: str) -> Any:
-    """0, with the derivative ``coefficient · dx``: an estimator whose derivative is no derivative of its value."""
-    return jnp.zeros(jnp.broadcast_shapes(jnp.shape(coefficient), jnp.shape(x)), jnp.result_type(x))
-
-
-@with_derivative.defjvp
-def _with_derivative(reason: str, primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
-    coefficient, x = primals
-    slope = no_derivative(coefficient, reason) * tangents[1]
-    return with_derivative(coefficient, x, reason), slope
