@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-_STEP = 12
+_STEP = 20
 _crossed = itertools.count()
 
 
 def thinned(rows: Sequence[tuple[str, Any]]) -> list[Any]:
-    """Parameters by name: each twelfth is in the default run, from another start at each call."""
+    """Parameters by name: each twentieth is in the default run, from another start at each call."""
     start = next(_crossed)
     marks = [(pytest.mark.slow,) if (start + i) % _STEP else () for i in range(len(rows))]
     return [pytest.param(row, id=name, marks=mark) for (name, row), mark in zip(rows, marks)]

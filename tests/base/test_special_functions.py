@@ -161,6 +161,7 @@ def test_derivatives_of_the_incomplete_beta_function(a: float, b: float, x: floa
     np.testing.assert_allclose(jax.grad(base.betaincc, (0, 1, 2))(a, b, x), -np.array(expected), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_derivatives_of_the_inverses(x64: None) -> None:
     h = 1e-5
     for function, at in (

@@ -154,6 +154,7 @@ def test_the_parallel_filter_equals_the_recursion(steps: int, x64: None) -> None
     np.testing.assert_allclose(_tracking().filter(y).loc, mean, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_long_series_in_single_precision() -> None:
     y = np.random.default_rng(0).normal(size=(1000, 1)).astype(np.float32)
 
@@ -195,6 +196,7 @@ def _posterior(y: Any) -> tuple[Any, Any]:
     return mean[2:], (prior - gain @ seen @ prior)[2:, 2:]
 
 
+@pytest.mark.slow
 def test_smoothing_and_posterior_draws(x64: None, getkey: Any) -> None:
     y = np.array([[0.5], [-1.0], [2.0]])
     model = _tracking(3)
@@ -239,6 +241,7 @@ def test_the_scale_is_updated_by_the_observations(x64: None) -> None:
         np.testing.assert_allclose(scale.log_prob(s), bayes, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_independent_series_are_one() -> None:
     base = _tracking(4, loc=np.arange(6.0).reshape(3, 2))
     joint = dist.IndependentHMM(base)
@@ -252,6 +255,7 @@ def test_independent_series_are_one() -> None:
         dist.IndependentHMM(dist.Normal(np.zeros(3), 1.0))
 
 
+@pytest.mark.slow
 def test_batches_of_parameters_and_of_series() -> None:
     model = _tracking(4, loc=np.arange(6.0).reshape(3, 2))
     y = np.random.default_rng(0).normal(size=(5, 1, 4, 1)).astype(np.float32)

@@ -86,6 +86,7 @@ def test_weights_and_densities_of_zero_have_no_nan() -> None:
     np.testing.assert_allclose(halves.log_prob(1.5), np.log(0.25), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "component, pathwise",
     [

@@ -101,6 +101,7 @@ def test_derivatives_of_an_expectation(name: str, at: float, getkey: Any) -> Non
     assert abs(np.mean(slopes) - truth) < error < 0.3 * abs(truth)
 
 
+@pytest.mark.slow
 def test_coordinates_moments_and_refusals(getkey: Any) -> None:
     key = getkey()
     for stability in (0.7, 1.0, 1.5):

@@ -55,6 +55,7 @@ def test_supports_are_those_of_bounds_and_base() -> None:
     assert dist.TruncatedDistribution(dist.Exponential(1.0), -1.0, 2.0).support(-0.5) == np.False_
 
 
+@pytest.mark.slow
 def test_nothing_lies_beyond_the_base() -> None:
     d = dist.TruncatedDistribution(dist.Beta(2.5, 1.5), -1.0, 0.6)
     np.testing.assert_array_equal(d.cdf(np.float32([-2.0, -0.5, 0.0, 0.6, 0.8])), [0, 0, 0, 1, 1])

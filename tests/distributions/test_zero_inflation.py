@@ -14,6 +14,7 @@ import svijax.distributions as dist
 from svijax.base import ArgumentError, ParameterError, ShapeError
 
 
+@pytest.mark.slow
 def test_gates_of_zero_and_one() -> None:
     def log_prob(gate: Any, k: Any, rate: Any = 2.0) -> Any:
         return dist.ZeroInflatedPoisson(gate, rate).log_prob(k)

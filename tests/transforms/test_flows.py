@@ -46,6 +46,7 @@ def test_radial_is_smooth_at_its_centre() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lambdas", [None, np.zeros(5)], ids=["quadratic", "linear"])
 def test_splines_are_the_identity_outside_and_increase_inside(lambdas: Any) -> None:
     logits = np.sin(np.arange(5.0)) * 3
