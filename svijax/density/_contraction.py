@@ -74,7 +74,7 @@ def contract(
     groups: dict[frozenset[str], list[Factor]] = {}
     homes = {**(kept or {}), **variables}
     for f in factors:
-        _check_read(f, homes)
+        check_read(f, homes)
         groups.setdefault(f.plates, []).append(f)
     done: list[Factor] = []
     steps: list[Step] = []
@@ -158,7 +158,8 @@ def total(f: Factor, plates: Plates) -> Any:
     return array.reshape(array.shape[: len(f.variables)])
 
 
-def _check_read(f: Factor, homes: Mapping[str, frozenset[str]]) -> None:
+def check_read(f: Factor, homes: Mapping[str, frozenset[str]]) -> None:
+    """Raise unless the factor stands in all the plates that its variables live in."""
     for v in f.variables:
         if not homes[v] <= f.plates:
             raise ModelError(

@@ -9,11 +9,16 @@ from typing import Any
 from svijax.base import ModelError, ShapeError, SupportError, message
 from svijax.distributions import Delta
 from svijax.effects import Sample, Site
+from svijax.handlers import is_enumerated
 from svijax.transforms import is_subset
 
 
-def check_pair(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> None:
+def check_pair(
+    model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site], enumerates: bool = False
+) -> None:
     """Raise unless the guide draws exactly the model's latents, in their shapes and supports.
+
+    ``enumerates``: latents of the model that are marked to be enumerated need no guide site.
 
     :raises ModelError: a latent without a guide site, a guide site that the model lacks, an observed guide site,
         plates that differ. :raises ShapeError: event dims that differ. :raises SupportError: a guide site that
@@ -22,7 +27,7 @@ def check_pair(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site])
     model = {s.name: s for s in model_trace.values() if isinstance(s, Sample)}
     guide = {s.name: s for s in guide_trace.values() if isinstance(s, Sample)}
     for site in model.values():
-        if site.latent and site.name not in guide:
+        if site.latent and site.name not in guide and not (enumerates and is_enumerated(site)):
             raise ModelError(_missing(site, [n for n in guide if n not in model]))
     for site in guide.values():
         if site.observed:
@@ -110,6 +115,14 @@ def _check_plates(guide: Sample, model: Sample) -> None:
 
 
 def _missing(site: Sample, spare: list[str]) -> str:
+    if is_enumerated(site):
+        return message(
+            f"model site {site.name!r} is marked to be enumerated, which this objective does not do, and the guide has "
+            "no site of that name.",
+            plates=site.plates,
+            expected="an objective that sums it out, or a guide site",
+            fix=f"use TraceEnum_ELBO(), or add svijax.sample({site.name!r}, ...) to the guide.",
+        )
     near = difflib.get_close_matches(site.name, spare, n=1)
     hint = f"; did you mean it by the guide's {near[0]!r}?" if near else ""
     return message(

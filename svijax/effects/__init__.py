@@ -37,9 +37,11 @@ from ._sites import makes_value as makes_value
 from ._stack import Asked as Asked
 from ._stack import Handler as Handler
 from ._stack import ask as ask
+from ._stack import has_plates as has_plates
 from ._stack import label as label
 from ._stack import no_handlers as no_handlers
 from ._stack import outside as outside
 from ._stack import perform as perform
 from ._stack import tell as tell
+from ._stack import unheard as unheard
 from ._stack import where as where

@@ -26,6 +26,8 @@ class Handler:
     # Whether ``post`` also sees the sites inside scan and cond as they get their values: for a handler that
     # changes the value that the program goes on with.
     sees_inside: bool = False
+    # Whether the handler notes what a program states, so that a run that is to leave no mark must go without it.
+    records: bool = False
 
     def __init__(self, fn: Callable[..., Any] | None = None) -> None:
         self.fn = fn
@@ -109,6 +111,21 @@ def outside(handler: Handler, *, plates: bool = True) -> Iterator[None]:
         yield
     finally:
         _STACK.reset(token)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Run with the stack as it is, but for the handlers that record what is stated."""
+    token = _STACK.set(tuple(h for h in _STACK.get() if not h.records))
+    try:
+        yield
+    finally:
+        _STACK.reset(token)
+
+
+def has_plates() -> bool:
+    """Whether a plate is open."""
+    return any(h.is_plate for h in _STACK.get())
 
 
 def where() -> str:

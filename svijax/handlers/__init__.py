@@ -4,6 +4,12 @@ from ._block import block as block
 from ._condition import condition as condition
 from ._condition import uncondition as uncondition
 from ._do import do as do
+from ._enum import Standing as Standing
+from ._enum import config_enumerate as config_enumerate
+from ._enum import enum as enum
+from ._enum import first_value as first_value
+from ._enum import is_enumerated as is_enumerated
+from ._enum import one_value as one_value
 from ._estimator import estimator as estimator
 from ._infer_config import infer_config as infer_config
 from ._lift import lift as lift

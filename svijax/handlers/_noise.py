@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+
 from svijax.effects import Handler, Sample, Site
 
 
@@ -20,8 +22,12 @@ class noise(Handler):
 
     def process(self, site: Site) -> Site:
         if isinstance(site, Sample) and site.value is None and site.name in self.data:
+            noise = self.data[site.name]
             if site.ahead:
-                return site.having(noise=self.data[site.name])
-            value, log_prob = site.fn.from_noise_with_log_prob(self.data[site.name])
+                return site.having(noise=noise)
+            if site.enumeration is not None:
+                # The same noise at each of the values that are enumerated.
+                noise = jnp.broadcast_to(noise, site.fn.noise_spec.shape)
+            value, log_prob = site.fn.from_noise_with_log_prob(noise)
             return site.having(value=value, log_prob=log_prob)
         return site

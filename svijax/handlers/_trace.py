@@ -43,6 +43,8 @@ class trace(Handler):
         a plate with two sizes; two names of random variables that would be drawn with one key.
     """
 
+    records = True
+
     def __init__(self, fn: Callable[..., Any] | None = None) -> None:
         super().__init__(fn)
         self.sites: Trace = OrderedDict()

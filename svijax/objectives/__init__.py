@@ -1,5 +1,6 @@
 """Bounds on the evidence and their gradient estimators."""
 
+from ._baselines import VIMCO as VIMCO
 from ._baselines import Baseline as Baseline
 from ._baselines import Learned as Learned
 from ._baselines import LeaveOneOut as LeaveOneOut
@@ -17,6 +18,7 @@ from ._particles import Run as Run
 from ._particles import check_count as check_count
 from ._trace_elbo import Trace_ELBO as Trace_ELBO
 from ._trace_elbo import estimate as estimate
+from ._trace_enum import TraceEnum_ELBO as TraceEnum_ELBO
 from ._trace_graph import TraceGraph_ELBO as TraceGraph_ELBO
 from ._trace_mean_field import KLReport as KLReport
 from ._trace_mean_field import TraceMeanField_ELBO as TraceMeanField_ELBO

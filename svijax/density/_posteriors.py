@@ -1,0 +1,143 @@
+"""Posteriors of the discrete sites of a model: marginals, joint draws and the best values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from svijax.base import MissingKeyError, ModelError, as_key, message
+from svijax.distributions import Bernoulli, Categorical
+from svijax.effects import Site, has_plates, prng_key, unheard, where
+from svijax.handlers import enum, one_value, supply, trace
+
+from ._contraction import Contraction, Factor, Plates, contract
+from ._elimination import assign
+from ._enumeration import (
+    enumerated_here,
+    plates_of_traces,
+    summed_over_plates,
+    term_of,
+    watched,
+)
+from ._log_prob import scored_sites
+
+
+def marginals(model_trace: Mapping[str, Site], variables: Mapping[str, frozenset[str]]) -> dict[str, Any]:
+    """The posterior marginal of each variable: d log Z / d log f for a factor f of its own."""
+    factors, plates = factors_of(model_trace, variables)
+
+    def log_z(shift: Mapping[str, Any]) -> Any:
+        own = [Factor(shift[v], (v,), home, (v,)) for v, home in variables.items()]
+        return sum(
+            summed_over_plates(f, plates) for f in contract([*factors, *own], variables, plates).factors
+        )
+
+    dtype = jnp.result_type(float, *(f.array.dtype for f in factors))
+    shift = {
+        v: jnp.zeros((_count(model_trace[v]), *plates.shape(home)), dtype) for v, home in variables.items()
+    }
+    found = jax.grad(log_z)(shift)
+    return {v: _distribution(model_trace[v], jnp.moveaxis(p, 0, -1)) for v, p in found.items()}
+
+
+def factors_of(
+    model_trace: Mapping[str, Site], variables: Mapping[str, frozenset[str]]
+) -> tuple[list[Factor], Plates]:
+    """The factors of the model that depend on the variables, not scaled."""
+    sites = list(scored_sites(model_trace))
+    nesting = max((s.enumeration.nesting for s in sites if s.enumeration is not None), default=0)
+    found = [term_of(s, own=s.name in variables).factor for s in sites]
+    return [f for f in found if f.variables], plates_of_traces(nesting, model_trace)
+
+
+def infer_discrete(
+    fn: Callable[..., Any] | None = None, temperature: int = 1, rng_key: Any = None
+) -> Callable[..., Any]:
+    """``fn`` with its enumerated sites drawn jointly from their posterior given all its other sites.
+
+    The others have the values that handlers, inside or outside, give them: ``substitute`` of a guide's draws, say, or
+    ``replay``. Scales of subsampled plates and of ``handlers.scale`` play no part.
+
+    :param fn: a program with sites that are marked ``infer={"enumerate": "parallel"}``; None to decorate one.
+    :param temperature: 1 for draws, 0 for the values that are together the most probable.
+    :param rng_key: for draws; without one the enclosing ``seed`` gives it.
+    :raises ModelError: called inside a plate, or another temperature.
+    """
+    if temperature not in (0, 1):
+        raise ModelError(
+            message(
+                "infer_discrete: the temperature is neither 0 nor 1.",
+                expected="1 for posterior draws, 0 for the most probable values",
+                got=repr(temperature),
+            )
+        )
+    if fn is None:
+        return lambda function: infer_discrete(function, temperature, rng_key)
+    program = fn
+
+    def inferred(*args: Any, **kwargs: Any) -> Any:
+        if has_plates():
+            raise ModelError(
+                message(
+                    f"{where()}: infer_discrete is called inside a plate.",
+                    fix="state the plate inside of the function that it is given.",
+                )
+            )
+        with unheard():
+            shapes = one_value()
+            jax.eval_shape(lambda: (watched(program, shapes)(*args, **kwargs), 0)[1])
+            with trace() as sites:
+                enum(program, shapes.standing())(*args, **kwargs)
+        variables = enumerated_here(sites)
+        factors, plates = factors_of(sites, variables)
+        found = contract(factors, variables, plates, largest=temperature == 0)
+        indices = _indices(found, temperature, rng_key)
+        values = {v: _value(sites[v], indices.get(v)) for v in variables}
+        return supply(program, values)(*args, **kwargs)
+
+    return inferred
+
+
+def _indices(found: Contraction, temperature: int, rng_key: Any) -> dict[str, Any]:
+    if temperature == 0:
+        return assign(found.steps, lambda weights, number: jnp.argmax(weights, axis=1))
+    key = prng_key() if rng_key is None else as_key(rng_key)
+    if key is None:
+        raise MissingKeyError(
+            message(
+                "infer_discrete draws the enumerated sites and has no random key.",
+                fix="pass rng_key=, run it under svijax.handlers.seed, or take temperature=0.",
+            )
+        )
+
+    def pick(weights: Any, number: int) -> Any:
+        return jax.random.categorical(jax.random.fold_in(key, number), weights, axis=1)
+
+    return assign(found.steps, pick)
+
+
+def _value(site: Any, index: Any) -> Any:
+    """The values of the site at these indices of its support, in its own shape without what is enumerated."""
+    values = jnp.asarray(site.fn.enumerate_support(expand=False))
+    event = tuple(site.fn.event_shape)
+    values = values.reshape((values.shape[0], *event))
+    picked = values[0 if index is None else index]
+    nesting = site.enumeration.nesting
+    batch = tuple(site.fn.batch_shape)
+    batch = batch[max(len(batch) - nesting, 0) :]
+    picked = picked.reshape(picked.shape[max(picked.ndim - len(event) - len(batch), 0) :])
+    return jnp.broadcast_to(picked, (*batch, *event))
+
+
+def _count(site: Any) -> int:
+    return int(site.value.shape[site.enumeration.dim - len(site.fn.event_shape)])
+
+
+def _distribution(site: Any, probs: Any) -> Any:
+    batch = tuple(site.fn.batch_shape)
+    batch = batch[max(len(batch) - site.enumeration.nesting, 0) :]
+    probs = probs.reshape((*probs.shape[probs.ndim - 1 - len(batch) : -1], probs.shape[-1]))
+    return Bernoulli(probs=probs[..., 1]) if isinstance(site.fn, Bernoulli) else Categorical(probs=probs)
