@@ -20,8 +20,6 @@ from svijax.effects import Sample
 from svijax.handlers import substitute, supply
 from svijax.objectives import ParticleObjective, Run
 
-TRACE = Trace_ELBO()
-
 
 class Nodes(NamedTuple):
     """Points and weights of an expectation: values put in by name, noise by name."""
@@ -73,11 +71,19 @@ Params = Mapping[str, Any]
 class Expectation:
     """E over the nodes of a pair of programs; ``args`` go to both. The objective's number of particles is 1."""
 
+    objective: ParticleObjective = Trace_ELBO()
+
     def __init__(
-        self, model: Any, guide: Any, nodes: Nodes, *args: Any, objective: ParticleObjective = TRACE
+        self,
+        model: Any,
+        guide: Any,
+        nodes: Nodes,
+        *args: Any,
+        objective: ParticleObjective | None = None,
     ) -> None:
         self.model, self.guide, self.nodes, self.args = model, guide, nodes, args
-        self.objective = objective
+        if objective is not None:
+            self.objective = objective
         self.rows: Params = {}
 
     def under(self, objective: ParticleObjective) -> Expectation:

@@ -22,7 +22,7 @@ from exact_expectations import (
 
 import svijax
 import svijax.distributions as dist
-from svijax import Trace_ELBO
+from svijax import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from svijax.density import Draws
 from svijax.distributions import constraints
 from svijax.handlers import mask, scale, substitute, supply
@@ -31,6 +31,18 @@ sample, plate, param = svijax.sample, svijax.plate, svijax.param
 Bernoulli, Normal, Categorical = dist.Bernoulli, dist.Normal, dist.Categorical
 
 pytestmark = pytest.mark.usefixtures("x64")
+
+OBJECTIVES = (Trace_ELBO(), TraceGraph_ELBO(), TraceMeanField_ELBO())
+
+
+@pytest.fixture(params=OBJECTIVES, ids=lambda o: type(o).__name__)
+def each(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Each objective in turn, as that of all expectations."""
+    monkeypatch.setattr(Expectation, "objective", request.param)
+    return request.param
+
+
+every_objective = pytest.mark.usefixtures("each")
 
 
 def score(fn: Any, twin: bool = True) -> Any:
@@ -54,6 +66,7 @@ def bernoulli_pair(*priors: float) -> tuple[Any, Any]:
     return model, guide
 
 
+@every_objective
 @pytest.mark.parametrize(
     ("priors", "q", "loss", "gradient"),
     [
@@ -72,6 +85,7 @@ def test_bernoullis(priors: Any, q: float, loss: float, gradient: float, factor:
     np.testing.assert_allclose(got[1]["q"], factor * gradient, rtol=1e-9)
 
 
+@every_objective
 @pytest.mark.parametrize("twin", [False, True], ids=["pathwise", "score"])
 def test_three_normals(twin: bool) -> None:
     def model() -> None:
@@ -106,6 +120,7 @@ def as_draws(nodes: Nodes, places: Any) -> Nodes:
     return Nodes(values, rest, nodes.weight / np.exp(density))
 
 
+@every_objective
 @pytest.mark.parametrize(
     ("q1", "q2", "d1", "d2"),
     [
@@ -129,6 +144,7 @@ def test_one_bernoulli_on_another(q1: float, q2: float, d1: float, d2: float) ->
     np.testing.assert_allclose([got["q1"], got["q2"]], [d1, d2], atol=1e-9)
 
 
+@every_objective
 @pytest.mark.parametrize("twin", [False, True], ids=["pathwise", "score"])
 def test_a_discrete_draw_below_a_continuous_one(twin: bool) -> None:
     q1, q2, q3 = 0.33, 0.44, 0.22
@@ -150,6 +166,7 @@ def test_a_discrete_draw_below_a_continuous_one(twin: bool) -> None:
     np.testing.assert_allclose(loss, 0.0274372826, atol=1e-9)
 
 
+@every_objective
 def test_a_graph_that_is_no_tree() -> None:
     def model() -> None:
         a = sample("a", Bernoulli(0.33))
@@ -173,6 +190,7 @@ def test_a_graph_that_is_no_tree() -> None:
 DATA = np.array([-0.5, 2.0])
 
 
+@every_objective
 @pytest.mark.parametrize("twin", [False, True], ids=["pathwise", "score"])
 @pytest.mark.parametrize(("batch", "factor"), [(2, 1.0), (1, 2.0)])
 def test_normals_under_subsampling(twin: bool, factor: float, batch: int) -> None:
@@ -196,6 +214,7 @@ def test_normals_under_subsampling(twin: bool, factor: float, batch: int) -> Non
     np.testing.assert_allclose(got["s"], factor * 2.0, rtol=1e-10)
 
 
+@every_objective
 @pytest.mark.parametrize(("batch", "factor"), [(2, 1.0), (1, 3.0)])
 def test_categoricals_per_datum(factor: float, batch: int) -> None:
     q = np.array([[0.4, 0.6], [0.5, 0.5]])
@@ -216,6 +235,7 @@ def test_categoricals_per_datum(factor: float, batch: int) -> None:
     np.testing.assert_allclose(got["logits"], factor * want, atol=1e-7)
 
 
+@every_objective
 @pytest.mark.parametrize(("batch", "factor"), [(4, 1.0), (2, 3.0), (1, 1.0)])
 def test_scores_are_not_scaled_by_the_plate(factor: float, batch: int) -> None:
     data = np.array([0.3, -0.2, 1.5, 2.0])
@@ -248,6 +268,7 @@ def masked_pair(seen: bool = False) -> tuple[Any, Any]:
     return model, guide
 
 
+@every_objective
 def test_scores_are_not_masked() -> None:
     expectation = Expectation(*masked_pair(), enumerated({"z": ()}))
     _, got = assert_unbiased(expectation, {"logit": jnp.array(0.2)})
@@ -460,21 +481,23 @@ PROGRAMS = [
 every_program = pytest.mark.parametrize("program", PROGRAMS, ids=lambda f: f.__name__)
 
 
+@every_objective
 @every_program
 def test_unbiased(program: Any) -> None:
     case = program()
     assert_unbiased(case.expectation, case.params)
 
 
+@every_objective
 def test_state_from_guide_to_model_is_unbiased() -> None:
     case = state_from_guide_to_model()
 
     def one(u: Any, a: Any) -> Any:
         guide = substitute(supply(case.expectation.guide, {"u": u}), {"a": a})
         nothing = Draws(jnp.zeros((1, 0)), jnp.zeros((1, 0)), jax.random.key(0))
-        return (
-            Trace_ELBO().from_draws(nothing, supply(case.expectation.model, {"u": u}), guide, (), {}, {}).loss
-        )
+        return Expectation.objective.from_draws(
+            nothing, supply(case.expectation.model, {"u": u}), guide, (), {}, {}
+        ).loss
 
     u = jnp.array(0.3)
     q = jax.nn.sigmoid(u)
@@ -533,6 +556,7 @@ def mixed(twin: bool) -> Program:
     return Program(model, guide, nodes, a=0.3, u=[0.2, -0.3], b=0.4, s=0.8)
 
 
+@every_objective
 def test_mixed_guides_and_their_twins_have_one_gradient() -> None:
     path, twin = mixed(False), mixed(True)
     loss, want = assert_unbiased(path.expectation, path.params)
