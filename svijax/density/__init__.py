@@ -47,3 +47,4 @@ from ._sources import Sobol as Sobol
 from ._values import Check as Check
 from ._values import check_values as check_values
 from ._values import first_failure as first_failure
+from ._values import start_densities as start_densities

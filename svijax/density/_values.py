@@ -13,9 +13,10 @@ import numpy as np
 from svijax.base import DataError, ModelError, ParameterError, SupportError, SvijaxError, message
 from svijax.distributions import Delta
 from svijax.effects import Param, Sample, Site
+from svijax.handlers import is_enumerated
 from svijax.transforms import constraints
 
-from ._log_prob import log_prob, scored_sites
+from ._log_prob import log_density, log_prob, scored_sites
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,27 @@ def check_values(
         if isinstance(site, Sample):
             checks += _value(site)
     for role, sites in (("model", model_trace), ("guide", guide_trace)):
-        checks += _densities(role, sites)
+        checks += _densities(role, sites, guide_trace)
     return checks
+
+
+def start_densities(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> list[Any]:
+    """The log densities that are to be finite at the start."""
+    free = _after_enumerated(model_trace, guide_trace)
+    return [
+        jnp.where(jnp.isneginf(density), 0.0, density) if role == "model" and name in free else density
+        for role, sites in (("model", model_trace), ("guide", guide_trace))
+        for name, density in log_density(sites).items()
+    ]
+
+
+def _after_enumerated(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> set[str]:
+    """Sites of the model that may depend on a latent which is to be summed out: one of its values may be impossible."""
+    found: set[str] = set()
+    for site in model_trace.values():
+        if found or (is_enumerated(site) and site.name not in guide_trace):
+            found.add(site.name)
+    return found
 
 
 def _params(role: str, site: Param) -> Iterator[Check]:
@@ -185,12 +205,13 @@ def _value(site: Sample) -> Iterator[Check]:
     )
 
 
-def _densities(role: str, sites: Mapping[str, Site]) -> Iterator[Check]:
+def _densities(role: str, sites: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> Iterator[Check]:
+    free = _after_enumerated(sites, guide_trace) if role == "model" else ()
     for site in scored_sites(sites):
         density = log_prob(site)
         yield Check(
             label=f"{role} density {site.name}",
-            ok=jnp.isfinite(density),
+            ok=jnp.isfinite(density) | jnp.isneginf(density) if site.name in free else jnp.isfinite(density),
             value=density,
             error=ModelError,
             summary=f"{role} site {site.name!r}: its log density is not finite at the start.",

@@ -33,8 +33,7 @@ from svijax.density import (
     mutable_state,
     run_guide,
     run_model,
-    scored_sites,
-    total,
+    start_densities,
     unconstrain,
 )
 from svijax.effects import Mutable, Param, ParamGroup, Sample, Site, no_handlers
@@ -53,8 +52,12 @@ def run_pair(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     noise_values: Mapping[str, Any] | None = None,
+    enumerates: bool = False,
 ) -> tuple[Trace, Trace]:
     """(model trace, guide trace) at the programs' own initial parameters.
+
+    ``enumerates``: latents of the model that are marked to be enumerated need no guide site, and are drawn from their
+    priors here.
 
     :raises ModelError: the programs do not fit each other.
     """
@@ -67,7 +70,7 @@ def run_pair(
             model_trace = run_model(
                 model, args, kwargs, guide_trace, key=model_key, plate_key=key, state=state
             )
-    check_pair(model_trace, guide_trace)
+    check_pair(model_trace, guide_trace, enumerates)
     return model_trace, guide_trace
 
 
@@ -116,7 +119,9 @@ def make_state(
     The keys of the start and of the steps are separate.
     """
     init_key, run_key = jax.random.split(as_key(key))
-    model_trace, guide_trace = _run_checked(model, guide, init_key, init_params, args, kwargs)
+    model_trace, guide_trace = _run_checked(
+        model, guide, init_key, init_params, args, kwargs, enumerates(objective)
+    )
     params = _collect(model_trace, guide_trace)
     check_names(init_params, params, "init_params")
     constraints = {name: site.constraint for name, site in params.items()}
@@ -124,7 +129,7 @@ def make_state(
     packed = bool(tree) and is_elementwise(optim, tree)
     free = pack(tree, plan(tree, packed=packed, groups=_groups(params)))
     checks = check_values(model_trace, guide_trace, init_params)
-    densities = [total(site) for sites in (model_trace, guide_trace) for site in scored_sites(sites)]
+    densities = start_densities(model_trace, guide_trace)
     own = objective.start(model_trace, guide_trace) if isinstance(objective, Objective) else {}
     state = SVIState(
         free=free,
@@ -139,9 +144,15 @@ def make_state(
     return state, legal, jnp.isfinite(sum(densities, jnp.zeros(())))
 
 
+def enumerates(objective: Any) -> bool:
+    """Whether the objective sums out latents of the model that are marked for it."""
+    return bool(getattr(objective, "enumerates", False))
+
+
 def explain_checks(
     model: Program,
     guide: Program,
+    objective: Any,
     key: jax.Array,
     init_params: Mapping[str, Any],
     args: tuple[Any, ...],
@@ -155,7 +166,9 @@ def explain_checks(
     arrays, static = split_arguments(args, kwargs)
 
     def traces(key: jax.Array, start: Mapping[str, Any], arrays: tuple[Any, ...]) -> tuple[Trace, Trace]:
-        return _run_checked(model, guide, key, start, *join_arguments(arrays, static))
+        return _run_checked(
+            model, guide, key, start, *join_arguments(arrays, static), enumerates=enumerates(objective)
+        )
 
     error = first_failure(traces, init_key, dict(init_params), arrays, given=init_params)
     raise error or ModelError(
@@ -239,6 +252,7 @@ def _run_checked(
     init_params: Mapping[str, Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
+    enumerates: bool = False,
 ) -> tuple[Trace, Trace]:
     """The pair's traces with the guide's noise at its centre, after an abstract run that finds what noise there is.
 
@@ -246,11 +260,13 @@ def _run_checked(
     """
 
     def abstract_run(key: jax.Array) -> tuple[NoiseLayout, dict[str, Any], dict[str, Any]]:
-        model_trace, guide_trace = run_pair(model, guide, key, init_params, args, kwargs)
+        model_trace, guide_trace = run_pair(
+            model, guide, key, init_params, args, kwargs, enumerates=enumerates
+        )
         return NoiseLayout.of(guide_trace), _facts(model_trace), _facts(guide_trace)
 
     layout, *first = abstractly(abstract_run)
-    traces = run_pair(model, guide, key, init_params, args, kwargs, layout.centre())
+    traces = run_pair(model, guide, key, init_params, args, kwargs, layout.centre(), enumerates)
     for role, before, after in zip(("model", "guide"), first, map(_facts, traces), strict=True):
         if before != after:
             changed = [n for n in {**before, **after} if before.get(n) != after.get(n)]

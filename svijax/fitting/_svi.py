@@ -112,7 +112,7 @@ class SVI:
                 break
             attempt = jax.random.fold_in(as_key(key), i)
         if not (bool(legal) and bool(finite)):
-            explain_checks(self.model, self.guide, attempt, start, args, kwargs)
+            explain_checks(self.model, self.guide, self.objective, attempt, start, args, kwargs)
         return state
 
     def update(self, state: SVIState, *args: Any, **kwargs: Any) -> tuple[SVIState, Any]:

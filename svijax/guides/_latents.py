@@ -32,7 +32,7 @@ from svijax.effects import (
     tell,
     where,
 )
-from svijax.handlers import seed, trace
+from svijax.handlers import first_value, is_enumerated, seed, trace
 from svijax.transforms import biject_to
 
 
@@ -53,7 +53,7 @@ class Latent:
 
 
 def find_latents(model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Latent, ...]:
-    """The model's latents in order.
+    """The model's latents in order, without those that are marked to be enumerated.
 
     :raises ModelError: the model has none, or a discrete or point-mass one. :raises SupportError: a latent whose
         support has no bijection from the reals.
@@ -62,7 +62,8 @@ def find_latents(model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any
     def facts(key: jax.Array) -> tuple[Latent, ...]:
         with trace() as sites, seed(rng_seed=key), label(role="model"):
             model(*args, **kwargs)
-        return tuple(_facts(s) for s in sites.values() if isinstance(s, Sample) and s.latent)
+        latents = [s for s in sites.values() if isinstance(s, Sample) and s.latent]
+        return tuple(_facts(s) for s in latents if not is_enumerated(s))
 
     found = abstractly(facts)
     if not found:
@@ -84,7 +85,7 @@ def _facts(site: Sample) -> Latent:
                 plates=site.plates,
                 got=f"{type(site.fn).__name__} with support {support}",
                 fix="write the guide yourself with a discrete distribution there (Trace_ELBO gives it score-function "
-                "gradients), or sum the variable out of the model.",
+                "gradients), or sum it out: svijax.handlers.config_enumerate(model) with TraceEnum_ELBO().",
             )
         )
     try:
@@ -129,6 +130,9 @@ class run_with(Handler):
 
     def process(self, site: Site) -> Site:
         match site:
+            case Sample() if is_enumerated(site):
+                # Others may have their shapes and supports from it, and those are the same at all its values.
+                return site.having(value=first_value(site), stop=True)
             case Sample() if site.latent and site.ahead:
                 infer = {**site.infer, "fixed_support": True}
                 return site.having(value=self._draw_ahead(site), infer=infer, stop=True)
