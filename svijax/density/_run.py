@@ -47,22 +47,27 @@ class cut(Handler):
 
 
 class detach_params(Handler):
-    """Parameters are read as constants: their first derivatives are 0, and second ones a ``DerivativeError``."""
+    """Parameters are read as constants: their first derivatives are 0, and second ones a ``DerivativeError``.
+
+    :param reason: what that error says.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any] | None = None,
+        reason: str = "an estimator that holds parameters fixed in log q (PathDerivative, DReG) has no second "
+        "derivative; leave the estimator out for Hessians.",
+    ) -> None:
+        super().__init__(fn)
+        self.reason = reason
 
     def post(self, site: Site) -> Site:
         if isinstance(site, Param | ParamGroup) and site.value is not None:
-            return site.having(value=jax.tree.map(_detached, site.value))
+            return site.having(value=jax.tree.map(self._detached, site.value))
         return site
 
-
-def _detached(leaf: Any) -> Any:
-    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-        return leaf
-    return constant(
-        leaf,
-        "an estimator that holds parameters fixed in log q (PathDerivative, DReG) has no second derivative; "
-        "leave the estimator out for Hessians.",
-    )
+    def _detached(self, leaf: Any) -> Any:
+        return constant(leaf, self.reason) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) else leaf
 
 
 def run_guide(
