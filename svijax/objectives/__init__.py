@@ -6,6 +6,7 @@ from ._baselines import Learned as Learned
 from ._baselines import LeaveOneOut as LeaveOneOut
 from ._baselines import NoBaseline as NoBaseline
 from ._baselines import RunningMean as RunningMean
+from ._dreg import DReG as DReG
 from ._estimators import ClosedFormEntropy as ClosedFormEntropy
 from ._estimators import Estimator as Estimator
 from ._estimators import PathDerivative as PathDerivative
@@ -16,6 +17,8 @@ from ._evaluation import Objective as Objective
 from ._particles import ParticleObjective as ParticleObjective
 from ._particles import Run as Run
 from ._particles import check_count as check_count
+from ._renyi import ImportanceWeightedELBO as ImportanceWeightedELBO
+from ._renyi import RenyiELBO as RenyiELBO
 from ._trace_elbo import Trace_ELBO as Trace_ELBO
 from ._trace_elbo import estimate as estimate
 from ._trace_enum import TraceEnum_ELBO as TraceEnum_ELBO

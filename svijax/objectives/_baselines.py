@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,9 @@ from svijax.effects import Sample
 @dataclass(frozen=True)
 class Baseline(ABC):
     """b in (f(z) − b) ∇ log q(z); any b that z has no part in leaves the expectation as it is."""
+
+    weighs: ClassVar[bool] = False
+    """Whether it is made for bounds that weigh particles against each other."""
 
     @abstractmethod
     def value(self, costs: Any, state: Mapping[str, Any] | None, learned: Any) -> Any:
@@ -63,6 +66,33 @@ class LeaveOneOut(Baseline):
                 )
             )
         return (jnp.sum(costs, axis=0, keepdims=True) - costs) / (count - 1)
+
+
+@dataclass(frozen=True)
+class VIMCO(Baseline):
+    """b_k: the bound with w_k replaced by the geometric mean of the other weights (Mnih & Rezende 2016, eq. 10).
+
+    For bounds that weigh particles against each other, whose default it is. Needs two or more.
+    """
+
+    weighs = True
+
+    def value(self, costs: Any, state: Mapping[str, Any] | None, learned: Any) -> Any:
+        """log mean exp of the costs, here powers of log w, without the own one: for each particle."""
+        count = costs.shape[0]
+        if count < 2:
+            raise ArgumentError(
+                message(
+                    "VIMCO compares particles.",
+                    expected="num_particles of 2 or more",
+                    got=f"num_particles={count}",
+                    fix="raise num_particles, or use NoBaseline().",
+                )
+            )
+        own = jnp.eye(count, dtype=bool).reshape(count, count, *(1,) * (costs.ndim - 1))
+        mean = jnp.sum(jnp.where(own, 0.0, costs), axis=1, keepdims=True) / (count - 1)
+        found = jax.nn.logsumexp(jnp.where(own, mean, costs), axis=1) - jnp.log(count)
+        return jnp.where(jnp.isfinite(found), found, 0.0)
 
 
 @dataclass(frozen=True)

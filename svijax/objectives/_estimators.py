@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import jax.numpy as jnp
 
 from svijax.base import ArgumentError, ModelError, message
-from svijax.density import has_pathwise_gradient
+from svijax.density import NoiseSource, PlainNoise, has_pathwise_gradient
 from svijax.distributions import Delta
 from svijax.effects import Sample
 
@@ -24,6 +24,9 @@ class Estimator(ABC):
     Given to an objective alone, ``Trace_ELBO(estimator=...)``, it holds at the sites where it applies; by site name,
     ``estimator={"z": ...}``, or by ``svijax.handlers.estimator`` in the guide, at those sites, and must apply there.
     """
+
+    weighs: ClassVar[bool] = False
+    """Whether it is made for bounds that weigh particles against each other."""
 
     @abstractmethod
     def obstacle(self, site: Sample) -> str | None:
@@ -109,20 +112,49 @@ class ScoreFunction(Estimator):
 Estimators = Estimator | Mapping[str, Estimator] | tuple[tuple[str, Estimator], ...] | None
 
 
-def estimator_of(site: Sample, chosen: Estimators) -> Estimator | None:
+def unfit_for_means(estimator: Estimator) -> str | None:
+    """Why an objective that is a mean over particles cannot use it; None if it can."""
+    baseline = estimator.baseline if isinstance(estimator, ScoreFunction) else None
+    if estimator.weighs or (baseline is not None and baseline.weighs):
+        return "it is made for bounds that weigh particles against each other, like RenyiELBO"
+    return None
+
+
+def estimator_of(
+    site: Sample, chosen: Estimators, unfit: Callable[[Estimator], str | None] = unfit_for_means
+) -> Estimator | None:
     """The estimator asked for at a latent of the guide; None for the default.
+
+    ``unfit``: why the objective cannot use an estimator, wherever.
 
     :raises ModelError: one that cannot be used there.
     """
     named = site.estimator
     if named is None and isinstance(chosen, tuple):
         named = dict(chosen).get(site.name)
-    if named is not None:
-        why = named.obstacle(site)
-        if why is not None:
-            named.refuse(site, why)
-        return named
-    return chosen if isinstance(chosen, Estimator) and chosen.takes(site) else None
+    found = chosen if named is None and isinstance(chosen, Estimator) else named
+    if found is None:
+        return None
+    why = unfit(found)
+    if why is None and named is None and not found.takes(site):
+        return None
+    why = why or found.obstacle(site)
+    if why is not None:
+        found.refuse(site, why)
+    return found
+
+
+def check_independent(
+    estimator: Estimator, site: Sample, noise: NoiseSource, fixed_draws: int | None
+) -> None:
+    """Raise unless the draws are independent between particles and new at each step.
+
+    :raises ModelError: the estimator is right for such draws only.
+    """
+    if fixed_draws is not None:
+        estimator.refuse(site, "it is right over new draws, and fixed_draws are the same at each step")
+    if not isinstance(noise, PlainNoise) and getattr(site.fn, "noise_spec", None) is not None:
+        estimator.refuse(site, f"{type(noise).__name__} makes its draws depend on those of other particles")
 
 
 def as_estimators(owner: str, chosen: Any) -> Estimators:

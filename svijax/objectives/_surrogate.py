@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from svijax.base import constant
+
 from ._terms import Cost, Score, add_up, reduced
 
 
@@ -47,3 +49,8 @@ def without_baselines(scores: Sequence[Score], baselines: Mapping[str, Any]) -> 
         if s.name in baselines
     ]
     return add_up(parts)
+
+
+def along(coefficient: Any, x: Any, reason: str) -> Any:
+    """0, with the derivative ``coefficient · dx``; a second derivative is an error that says the reason."""
+    return constant(coefficient, reason) * (x - constant(x, reason))
