@@ -6,11 +6,13 @@ from . import handlers as handlers
 from . import optim as optim
 from ._version import __version__ as __version__
 from .base import clear_caches as clear_caches
+from .density import infer_discrete as infer_discrete
 from .diagnostics import gradient_report as gradient_report
 from .effects import cond as cond
 from .effects import deterministic as deterministic
 from .effects import factor as factor
 from .effects import get_mask as get_mask
+from .effects import markov as markov
 from .effects import mutable as mutable
 from .effects import param as param
 from .effects import plate as plate
@@ -24,6 +26,7 @@ from .fitting import Status as Status
 from .fitting import SVIRunResult as SVIRunResult
 from .fitting import SVIState as SVIState
 from .objectives import Trace_ELBO as Trace_ELBO
+from .objectives import TraceEnum_ELBO as TraceEnum_ELBO
 from .objectives import TraceGraph_ELBO as TraceGraph_ELBO
 from .objectives import TraceMeanField_ELBO as TraceMeanField_ELBO
 from .posterior import Predictive as Predictive
