@@ -57,7 +57,7 @@ class Stacked(Distribution):
 
     @property
     def support(self) -> Constraint:  # type: ignore[override]
-        support: Constraint = self.base_dist.support
+        support: Constraint = self._summary(lambda d: d.support)
         return support if not jax.tree.leaves(support) else StackedConstraint(support, len(self.batch_shape))
 
     def over_steps(self, stacked: Any, length: int) -> Distribution:
@@ -114,15 +114,6 @@ class Stacked(Distribution):
 
     def icdf(self, q: Any) -> Any:
         return self._of_steps(lambda d, x: d.icdf(x), q, len(self._batch) + len(self._event))
-
-    @property
-    def has_enumerate_support(self) -> bool:
-        return bool(getattr(self.base_dist, "has_enumerate_support", False))
-
-    def enumerate_support(self, expand: bool = True) -> Any:
-        values = jax.vmap(lambda d: d.enumerate_support(expand=expand), out_axes=1, axis_size=self._length)
-        found = values(self.base_dist)
-        return found if expand else found[:, :1]
 
     def expand(self, batch_shape: Sequence[int]) -> Distribution:
         target = self._expandable(batch_shape)

@@ -113,7 +113,8 @@ def _common(if_true: _Branch, if_false: _Branch) -> Parts:
         sides.append(parts)
     a, b = sides
     for name, x in a.items():
-        if jax.tree.structure(x) != jax.tree.structure(b[name]):
+        one: Any = jax.tree.structure(x)
+        if one != jax.tree.structure(b[name]):
             raise _differ(name, "holds its parameters in two ways", _tree(x), _tree(b[name]))
         shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(parts)] for parts in (x, b[name])]
         if shapes[0] != shapes[1]:

@@ -273,7 +273,7 @@ def _key_of(record: Any) -> Any:
 
 def _check_pytree(site: Sample, word: str) -> None:
     leaves = jax.tree.leaves(site.fn)
-    if not all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves):
+    if not all(isinstance(leaf, bool | int | float) or hasattr(leaf, "dtype") for leaf in leaves):
         raise ModelError(
             message(
                 f"{where()} site {site.name!r}: its distribution cannot be used inside svijax.{word}.",

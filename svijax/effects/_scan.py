@@ -122,10 +122,9 @@ def _over_steps(answer: Answer, met: dict[str, Any], steps: Steps) -> dict[str, 
     parts = dict(met)
     if isinstance(site, Deterministic):
         return parts
-    batch = jnp.ndim(site.value)
+    batch = len(site.fn.batch_shape) if isinstance(site, Sample) else jnp.ndim(site.value)
     if isinstance(site, Sample):
         axis = _axis(site)
-        batch = len(site.fn.batch_shape)
         parts["fn"] = _stacked(site, met["fn"], steps)
         for name in ("value", "log_prob", "data"):
             if name in parts:
