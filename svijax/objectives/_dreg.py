@@ -12,7 +12,7 @@ score comes in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 
 from svijax.density import has_pathwise_gradient
 from svijax.distributions import Delta
-from svijax.effects import Handler, Mutable, Sample, Site
+from svijax.effects import Factor, Handler, Mutable, Sample, Site
 from svijax.handlers import Trace
 
 from ._estimators import Estimator
@@ -109,7 +109,7 @@ def doubly(
     (total, raw), pull = jax.vjp(of_shifts, shifts)
     one, none = jnp.ones_like, jnp.zeros_like
     by_weight = pull((one(total), none(raw)))[0]
-    by_score = pull((none(total), one(raw)))[0] if scored else dict.fromkeys(shifts)
+    by_score = pull((none(total), one(raw)))[0] if scored else by_weight
     own = run.having(guide=held(run.guide)).guide_trace()
     local = {name: site.value for name, site in own.items()}
     found = tuple(
@@ -122,7 +122,7 @@ def doubly(
         )
         for site in sites
     )
-    return found, _with_constants(run, guide_trace, names)
+    return found, with_constants(run, guide_trace, names)
 
 
 def correction(found: Sequence[Doubly], log_w: Any, power: float) -> Any:
@@ -165,18 +165,23 @@ class held(Handler):
         return site
 
 
-def _with_constants(run: Run, guide_trace: Trace, names: Sequence[str]) -> Trace:
+def with_constants(run: Run, guide_trace: Trace, names: Collection[str]) -> Trace:
+    """The guide's sites, those in ``names`` with constant parameters in their log q."""
     detached = run.detached(guide_trace)
     out = Trace(guide_trace)
     for name, site in guide_trace.items():
         twin = detached[name]
-        if not isinstance(site, Sample) or not isinstance(twin, Sample):
-            continue
-        if name in names:
+        if isinstance(site, Sample) and isinstance(twin, Sample) and name in names:
             out[name] = site.having(fn=twin.fn, log_prob=twin.log_prob)
-        elif site.law is not None and site.law.vector in names:
+        elif isinstance(site, Sample) and isinstance(twin, Sample) and _slice_in(site, names):
             out[name] = site.having(law=twin.law)
+        elif isinstance(site, Factor) and name in names:
+            out[name] = site.having(value=twin.value)
     return out
+
+
+def _slice_in(site: Sample, vectors: Collection[str]) -> bool:
+    return site.law is not None and site.law.vector in vectors
 
 
 def _check_state(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from svijax.base import ArgumentError, ModelError, message
 from svijax.density import NoiseSource, PlainNoise, has_pathwise_gradient
 from svijax.distributions import Delta
-from svijax.effects import Sample
+from svijax.effects import Sample, Site
 
 from ._baselines import Baseline
 
@@ -181,3 +181,10 @@ def as_estimators(owner: str, chosen: Any) -> Estimators:
 def entropy_site(site: Sample) -> Sample:
     """The site with −H in the place of log q."""
     return site.having(log_prob=-jnp.asarray(site.fn.entropy()))
+
+
+def refuse_all(objective: str, guide_trace: Mapping[str, Site]) -> None:
+    """Raise where the guide asks for an estimator, under an objective whose gradient is fixed."""
+    for site in guide_trace.values():
+        if isinstance(site, Sample) and site.estimator is not None:
+            site.estimator.refuse(site, f"{objective} has a gradient of its own")
