@@ -25,7 +25,11 @@ from .fitting import SVI as SVI
 from .fitting import Status as Status
 from .fitting import SVIRunResult as SVIRunResult
 from .fitting import SVIState as SVIState
+from .objectives import SVGD as SVGD
+from .objectives import EnergyDistance as EnergyDistance
+from .objectives import SteinELBO as SteinELBO
 from .objectives import Trace_ELBO as Trace_ELBO
+from .objectives import Trace_MMD as Trace_MMD
 from .objectives import TraceEnum_ELBO as TraceEnum_ELBO
 from .objectives import TraceGraph_ELBO as TraceGraph_ELBO
 from .objectives import TraceMeanField_ELBO as TraceMeanField_ELBO

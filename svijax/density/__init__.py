@@ -34,6 +34,7 @@ from ._log_prob import total as total
 from ._pairing import check_pair as check_pair
 from ._posteriors import infer_discrete as infer_discrete
 from ._posteriors import marginals as marginals
+from ._provenance import provenance as provenance
 from ._run import Program as Program
 from ._run import detach_params as detach_params
 from ._run import has_pathwise_gradient as has_pathwise_gradient

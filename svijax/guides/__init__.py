@@ -12,4 +12,5 @@ from ._joint import AutoContinuous as AutoContinuous
 from ._joint import AutoDiagonalNormal as AutoDiagonalNormal
 from ._joint import AutoMultivariateNormal as AutoMultivariateNormal
 from ._normal import AutoNormal as AutoNormal
+from ._particles import Particles as Particles
 from ._point import AutoDelta as AutoDelta

@@ -29,10 +29,10 @@ from ._renyi import ImportanceWeightedELBO as ImportanceWeightedELBO
 from ._renyi import RenyiELBO as RenyiELBO
 from ._stein import INDEX as INDEX
 from ._stein import MIXTURE as MIXTURE
-from ._stein import SVGD as SVGD
-from ._stein import CyclicalAnnealing as CyclicalAnnealing
 from ._stein import ParticleParam as ParticleParam
 from ._stein import SteinELBO as SteinELBO
+from ._svgd import SVGD as SVGD
+from ._svgd import CyclicalAnnealing as CyclicalAnnealing
 from ._tail_adaptive import TraceTailAdaptive_ELBO as TraceTailAdaptive_ELBO
 from ._trace_elbo import Trace_ELBO as Trace_ELBO
 from ._trace_elbo import estimate as estimate

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from svijax.base import ArgumentError, message
 from svijax.density import Program, abstractly
 from svijax.effects import Sample, Site, label
-from svijax.guides import AutoContinuous, AutoGuide
+from svijax.guides import AutoContinuous, AutoGuide, Particles
 from svijax.handlers import block, seed, trace
 from svijax.transforms import biject_to
 
@@ -29,6 +29,8 @@ def for_these_arguments(
 
     :raises ArgumentError: the latents at these arguments are not those of the fit.
     """
+    if isinstance(guide, Particles):
+        return replace(guide, guide=for_these_arguments(guide.guide, model, params, args, kwargs))
     if not isinstance(guide, AutoGuide) or params is None:
         return guide
     latents = _latents(guide.model, args, kwargs)
