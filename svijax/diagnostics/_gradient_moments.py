@@ -164,7 +164,8 @@ def _merged(before: Any, batch: Any, counts: Any) -> Any:
     def kept(x: Any) -> Any:
         return jnp.where(counts.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
 
-    centre = jax.tree.map(lambda x: jnp.sum(kept(x), 0) / jnp.maximum(new, 1), batch)
+    # Sums of what is beyond the first entry: of equal gradients the variance is then 0 and no rounding.
+    centre = jax.tree.map(lambda x: x[0] + jnp.sum(kept(x - x[0]), 0) / jnp.maximum(new, 1), batch)
     spread = jax.tree.map(lambda x, c: jnp.sum(kept(x - c) ** 2, 0), batch, centre)
     gap = jax.tree.map(lambda c, m: c - m, centre, mean)
     mean = jax.tree.map(lambda m, d: m + d * share, mean, gap)
