@@ -6,8 +6,10 @@ from ._baselines import Learned as Learned
 from ._baselines import LeaveOneOut as LeaveOneOut
 from ._baselines import NoBaseline as NoBaseline
 from ._baselines import RunningMean as RunningMean
+from ._disarm import DisARM as DisARM
 from ._dreg import DReG as DReG
 from ._energy_distance import EnergyDistance as EnergyDistance
+from ._enumerate import Enumerate as Enumerate
 from ._estimators import ClosedFormEntropy as ClosedFormEntropy
 from ._estimators import Estimator as Estimator
 from ._estimators import PathDerivative as PathDerivative
@@ -21,10 +23,13 @@ from ._kernels import Kernel as Kernel
 from ._kernels import LinearKernel as LinearKernel
 from ._kernels import MixtureKernel as MixtureKernel
 from ._kernels import RBFKernel as RBFKernel
+from ._measure_valued import MeasureValued as MeasureValued
 from ._mmd import Trace_MMD as Trace_MMD
 from ._particles import ParticleObjective as ParticleObjective
 from ._particles import Run as Run
 from ._particles import check_count as check_count
+from ._rebar import Rebar as Rebar
+from ._relax import Relax as Relax
 from ._renyi import ImportanceWeightedELBO as ImportanceWeightedELBO
 from ._renyi import RenyiELBO as RenyiELBO
 from ._stein import INDEX as INDEX

@@ -34,11 +34,15 @@ def with_scores(costs: Sequence[Cost], scores: Sequence[Score]) -> Any:
     return add_up(parts)
 
 
-def downstream(costs: Sequence[Cost], score: Score) -> Any:
+def belonging(costs: Sequence[Cost], score: Score) -> Any:
     """The costs that depend on the draw, for each element of it the sum of those that depend on this element."""
-    shape = jnp.shape(score.log_q)
     found = [reduced(c.value, k.plates) for c in costs for k in c.links if k.score == score.name]
-    return jax.lax.stop_gradient(jnp.broadcast_to(add_up(found), shape))
+    return jnp.broadcast_to(add_up(found), jnp.shape(score.log_q))
+
+
+def downstream(costs: Sequence[Cost], score: Score) -> Any:
+    """The costs that depend on the draw, by its elements, as numbers without derivatives."""
+    return jax.lax.stop_gradient(belonging(costs, score))
 
 
 def without_baselines(scores: Sequence[Score], baselines: Mapping[str, Any]) -> Any:

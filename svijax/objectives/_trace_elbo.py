@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from svijax.base import ArgumentError, check_names, message
-from svijax.density import PlainNoise, check_pair, has_pathwise_gradient
+from svijax.density import check_pair, has_pathwise_gradient
 from svijax.effects import Sample, Site
 from svijax.handlers import Trace
 
@@ -23,6 +23,7 @@ from ._estimators import (
     PathDerivative,
     ScoreFunction,
     as_estimators,
+    check_independent,
     entropy_site,
     estimator_of,
 )
@@ -34,6 +35,7 @@ from ._particles import (
     mean_over_particles,
     with_shared_masks,
 )
+from ._rerun import revised
 from ._score import links_by_order
 from ._surrogate import downstream, with_scores, without_baselines
 from ._terms import Links, Score, Terms, add_up, make_terms, scores_of
@@ -75,7 +77,7 @@ class Trace_ELBO(ParticleObjective):
         return has_pathwise_gradient(site) if chosen is None else not chosen.cuts(site)
 
     def one(self, run: Run) -> Terms:
-        return self.terms(run, *run.traces())
+        return revised(run, self.terms, lambda site: estimator_of(site, self.estimator))
 
     def terms(self, run: Run, model_trace: Trace, guide_trace: Trace) -> Terms:
         """The terms of one pair of traces."""
@@ -138,23 +140,11 @@ class Trace_ELBO(ParticleObjective):
         chosen = estimator_of(site, self.estimator)
         if chosen is not None and not isinstance(chosen, ScoreFunction | ClosedFormEntropy):
             return None
-        self._check_noise(site)
+        # Scores need draws that are independent between particles and new at each step.
+        check_independent(ScoreFunction(), site, self.noise, self.fixed_draws)
         if isinstance(chosen, ScoreFunction) and chosen.baseline is not None:
             return chosen.baseline
         return LeaveOneOut() if self.count > 1 else NoBaseline()
-
-    def _check_noise(self, site: Sample) -> None:
-        """Scores need draws that are independent between particles and new at each step."""
-        dependent = (
-            not isinstance(self.noise, PlainNoise) and getattr(site.fn, "noise_spec", None) is not None
-        )
-        if dependent or self.fixed_draws is not None:
-            ScoreFunction().refuse(
-                site,
-                "fixed_draws leave no randomness to take a score of"
-                if self.fixed_draws is not None
-                else f"{type(self.noise).__name__} makes its draws depend on those of other particles",
-            )
 
     def _check_names(self, guide_trace: Mapping[str, Site]) -> None:
         if isinstance(self.estimator, tuple):
