@@ -102,12 +102,11 @@ def test_a_coin_and_what_came_before(x64: None) -> None:
     case, objective = coin(), Trace_ELBO(estimator=ScoreFunction(RunningMean()))
     state = {"z_baseline": {"total": jnp.array(-1.0), "weight": jnp.array(0.5)}}
 
-    def gradient(z: int) -> Any:
-        loss = lambda a: (
-            evaluate_at(  # noqa: E731
-                objective, case.model, case.guide, {"a": a}, [({"z": z}, {})], mutable=state
-            ).loss
-        )
+    def gradient(z: int) -> float:
+        def loss(a: Any) -> Any:
+            points = [({"z": z}, {})]
+            return evaluate_at(objective, case.model, case.guide, {"a": a}, points, mutable=state).loss
+
         return float(jax.grad(loss)(A))
 
     got = spread(np.array([gradient(0), gradient(1)]), CHANCE)
