@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from svijax.base import ArgumentError, ModelError, is_concrete, message
 from svijax.distributions import OneHotCategorical
@@ -168,7 +169,7 @@ def _not_continuous(site: Sample, why: str) -> ModelError:
 
 def check_temperature(owner: str, temperature: Any) -> None:
     """Raise for a temperature that is known and not above 0."""
-    if is_concrete(temperature) and not jnp.all(jnp.asarray(temperature) > 0):
+    if is_concrete(temperature) and not np.all(np.asarray(temperature) > 0):
         raise ArgumentError(
             message(
                 f"{owner}: temperature must be above 0.", got=repr(temperature), fix="write temperature=0.5."
