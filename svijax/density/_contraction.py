@@ -183,7 +183,7 @@ def _check_tree(
 ) -> None:
     if home != leaf:
         return
-    where = ", ".join(f"{v!r} in {sorted(variables[v])}" for v in homeless)
+    where = ", ".join(f"{v!r} in {sorted(variables[v])}" for v in sorted(homeless))
     raise ModelError(
         message(
             f"the enumerated sites {where} cannot be summed out: site {_names(f.sites)} in plates {sorted(leaf)} "
