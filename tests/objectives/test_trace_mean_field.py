@@ -135,8 +135,13 @@ def test_it_is_masked_once(x64: None, where: str) -> None:
 
 @pytest.mark.parametrize(
     "program",
-    [nested_plates, auxiliary, other_order, lambda: mixed(False)],
-    ids=["nested", "aux", "order", "mixed"],
+    [
+        nested_plates,
+        lambda: mixed(False),
+        pytest.param(auxiliary, marks=pytest.mark.slow),
+        pytest.param(other_order, marks=pytest.mark.slow),
+    ],
+    ids=["nested", "mixed", "auxiliary", "other order"],
 )
 def test_expectations_are_those_of_sampled_terms(x64: None, program: Any) -> None:
     case = program()
