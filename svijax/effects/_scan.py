@@ -11,6 +11,7 @@ import numpy as np
 
 from svijax.base import ArgumentError, ModelError, ShapeError, message
 
+from ._chain import Chain, chain_dims, joined_outputs, later_steps, tell_chain
 from ._inside import Answer, Performance, Rehearsal, tell_outside
 from ._sites import Deterministic, Sample, Steps
 from ._stack import where
@@ -42,9 +43,11 @@ def scan(
     """
     steps = Steps(_length(xs, length), history)
     first = steps.length - 1 if reverse else 0
+    # As arrays, so that nobody takes the numbers of the first step for those of all steps.
+    init = jax.tree.map(jnp.asarray, init)
     rehearsal = _FirstStep(steps, first)
     with rehearsal:
-        f(init, jax.tree.map(lambda x: jnp.asarray(x)[first], xs))
+        carry, y = f(init, jax.tree.map(lambda x: jnp.asarray(x)[first], xs))
     given = {name: _time_first(answer) for name, answer in rehearsal.answers.items()}
 
     def step(carry: Carry, inputs: tuple[Any, Any, Any]) -> tuple[Carry, Any]:
@@ -55,10 +58,36 @@ def scan(
         return carry, (y, performance.met)
 
     inputs = (xs, jnp.arange(steps.length, dtype=jnp.uint32), given)
+    dims = chain_dims(rehearsal.answers)
+    if dims:
+        return _enumerated(step, init, carry, y, inputs, rehearsal, dims, reverse)
     last, (ys, met) = jax.lax.scan(step, init, inputs, length=steps.length, reverse=reverse)
     for name, answer in rehearsal.answers.items():
         tell_outside(answer, _over_steps(answer, met[name], steps))
     return last, ys
+
+
+def _enumerated(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    carry: Any,
+    y: Any,
+    inputs: Any,
+    rehearsal: _FirstStep,
+    dims: dict[str, tuple[int, int]],
+    reverse: bool,
+) -> tuple[Any, Any]:
+    """The loop in a run that enumerates sites of the body; its first step was the rehearsal."""
+    steps, rest = rehearsal.steps, None
+    chain = Chain(dims, None, None, steps.length, reverse)
+    ys = jax.tree.map(lambda x: jnp.asarray(x)[None], y)
+    if steps.length > 1:
+        values = tuple(rehearsal.answers[name].asked.record.enumeration.values for name in dims)
+        carry, (later, rest) = later_steps(step, init, carry, inputs, dims, values, reverse)
+        ys = joined_outputs(y, later, reverse)
+    for name, answer in rehearsal.answers.items():
+        tell_chain(answer, rehearsal.met[name], None if rest is None else rest[name], chain, steps)
+    return carry, ys
 
 
 class _FirstStep(Rehearsal):
