@@ -80,8 +80,10 @@ def contract(
     steps: list[Step] = []
     while groups:
         leaf = max(groups, key=lambda names: (len(names), sorted(names)))
-        for part in components(groups.pop(leaf), [v for v in variables if variables[v] == leaf]):
-            local = [v for v in variables if variables[v] == leaf and any(v in f.variables for f in part)]
+        here = [v for v in variables if variables[v] == leaf]
+        for part in components(groups.pop(leaf), here):
+            read = {v for f in part for v in f.variables}
+            local = [v for v in here if v in read] if read else []
             for f in _eliminated(part, local, leaf, plates, largest, steps):
                 homeless = [v for v in f.variables if v in variables]
                 if not homeless:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from svijax.handlers import Standing, one_value
 from ._contraction import Factor, Plates, components, contract, multiplied
 from ._elimination import eliminate
 from ._log_prob import log_prob, scored_sites
-from ._rows import array_of
+from ._rows import array_of, rows_of
 from ._run import Program
 
 Scored = Sample | FactorSite
@@ -39,14 +39,27 @@ class Term:
         return replace(self.factor, array=self.weight * array_of(self.factor.array))
 
 
-def enumerated_here(trace: Mapping[str, Site], given: Iterable[str] = ()) -> dict[str, frozenset[str]]:
-    """The sites that a program enumerated itself, with the names of the plates that they live in."""
+def enumerated_here(trace: Mapping[str, Site], given: Collection[str] = ()) -> dict[str, frozenset[str]]:
+    """The variables that a program enumerated itself, with the names of the plates that they live in."""
     return {
-        s.name: frozenset(frame.name for frame in s.plates)
+        v: frozenset(frame.name for frame in s.plates)
         for s in trace.values()
-        if isinstance(s, Sample) and s.enumeration is not None and s.enumeration.dim is not None
-        if s.name not in given
+        if isinstance(s, Sample) and is_own(s, given)
+        for v in variables_of(s)
     }
+
+
+def is_own(site: Site, given: Collection[str] = ()) -> bool:
+    """Whether the program enumerated this site itself."""
+    if not isinstance(site, Sample) or site.name in given:
+        return False
+    return site.enumeration is not None and site.enumeration.dim is not None
+
+
+def variables_of(site: Sample) -> list[str]:
+    """The variable of an enumerated site; inside a scan one for each step, in the order of the loop."""
+    chain = None if site.enumeration is None else site.enumeration.chain
+    return [site.name] if chain is None else [f"{site.name}[{i}]" for i in range(chain.length)]
 
 
 def plates_of_traces(nesting: int, *traces: Mapping[str, Site]) -> Plates:
@@ -72,14 +85,76 @@ def plates_of_traces(nesting: int, *traces: Mapping[str, Site]) -> Plates:
     return Plates(nesting, dims, sizes)
 
 
-def term_of(site: Scored, own: bool = False) -> Term:
-    """The term of one site. ``own``: it is summed out of its program, where entries that do not exist count as one."""
-    density = log_prob(site.having(fn=site.stated) if isinstance(site, Sample) else site)
+def terms_of(site: Scored, given: Collection[str] = ()) -> list[Term]:
+    """The term of one site; of each step, for one inside a scan that is enumerated.
+
+    :param given: names of sites that the program did not enumerate itself. Of those that it did, entries that do not
+        exist count as one.
+    """
+    if site.enumeration is not None and site.enumeration.chain is not None:
+        factors = _chain_factors(site, site.enumeration.chain)
+    else:
+        factors = [as_factor(site, _density(site, is_own(site, given)))]
+    return [Term(f, None if site.scale is None else _checked_scale(site, f)) for f in factors]
+
+
+def _density(site: Scored, own: bool) -> Any:
+    density = stated_log_prob(site)
     if own and isinstance(site, Sample) and site.shared_mask:
         values = jnp.shape(site.value)[site.enumeration.dim - len(site.fn.event_shape)]  # type: ignore[union-attr]
         density = jnp.where(site.mask, density, -np.log(values))
-    factor = as_factor(site, density)
-    return Term(factor, None if site.scale is None else _checked_scale(site, factor))
+    return density
+
+
+def stated_log_prob(site: Scored) -> Any:
+    """Log density per batch element, masked and not scaled; not repeated along plates where its elements are alike."""
+    return log_prob(site.having(fn=site.stated) if isinstance(site, Sample) else site)
+
+
+def _chain_factors(site: Scored, chain: Any) -> list[Factor]:
+    """A factor for each step, the later ones rows of one array."""
+    own = {dim: name for name, (dim, _) in chain.dims.items()}
+    before = {dim: name for name, (_, dim) in chain.dims.items()}
+    first = np.arange(chain.length)[-1 if chain.reverse else 0]
+    rest = np.arange(chain.length)[::-1][1:] if chain.reverse else np.arange(1, chain.length)
+    plates = frozenset(frame.name for frame in site.plates)
+
+    def named(dims: tuple[int, ...], i: int) -> tuple[str, ...]:
+        return tuple(
+            f"{own[d]}[{i}]" if d in own else f"{before[d]}[{i - 1}]" if d in before else _owner(site, d)
+            for d in dims
+        )
+
+    array, dims = _by_dims(site, _masked_at(site, chain.first, first), False)
+    out = [Factor(array, named(dims, 0), plates, (site.name,))]
+    if chain.rest is None:
+        return out
+    stack, dims = _by_dims(site, _masked_at(site, chain.rest, rest), False, lead=1)
+    if not any(d in own or d in before for d in dims):
+        return [*out, Factor(jnp.sum(stack, axis=0), named(dims, 0), plates, (site.name,))]
+    return out + [
+        Factor(row, named(dims, i), plates, (site.name,)) for i, row in enumerate(rows_of(stack), start=1)
+    ]
+
+
+def _masked_at(site: Scored, density: Any, steps: Any) -> Any:
+    """Log densities of steps, where the mask around the scan lets them count."""
+    if site.mask is None or site.mask is True:
+        return density
+    mask, batch = jnp.asarray(site.mask), site.enumeration.nesting + 1  # type: ignore[union-attr]
+    if mask.ndim == batch or (
+        mask.ndim and mask.shape[0] == site.steps[0].length and mask.ndim > _inner(site)
+    ):
+        mask = mask[steps]
+        lead = mask.ndim - _inner(site) if np.ndim(steps) else 0
+        ones = (1,) * (jnp.ndim(density) - mask.ndim)
+        mask = mask.reshape((*mask.shape[:lead], *ones, *mask.shape[lead:]))
+    return jnp.where(mask, density, jnp.zeros((), density.dtype))
+
+
+def _inner(site: Scored) -> int:
+    """How many batch dims one step of the site has."""
+    return max([0, *(-frame.dim for frame in site.plates)])
 
 
 def as_factor(site: Scored, density: Any, whole: bool = False) -> Factor:
@@ -87,19 +162,32 @@ def as_factor(site: Scored, density: Any, whole: bool = False) -> Factor:
 
     ``whole``: dims that no plate declares stay; else what lies along them is one factor.
     """
+    if site.steps:
+        density = jnp.sum(density, axis=tuple(range(len(site.steps))))
+    array, dims = _by_dims(site, density, whole)
+    plates = frozenset(frame.name for frame in site.plates)
+    return Factor(array, tuple(_owner(site, dim) for dim in dims), plates, (site.name,))
+
+
+def _by_dims(site: Scored, density: Any, whole: bool, lead: int = 0) -> tuple[Any, tuple[int, ...]]:
+    """(the array with axes for dims of enumerated sites of more than one value and for plates, these dims).
+
+    ``lead``: so many axes in front are neither.
+    """
     enumeration = site.enumeration
     if enumeration is None:
         raise TypeError(f"site {site.name!r} was not run under enum")
-    n = enumeration.nesting
-    shape = jnp.shape(density)
-    lead = {axis - len(shape): size for axis, size in enumerate(shape[: max(len(shape) - n, 0)])}
-    variables = tuple(_owner(site, dim) for dim, size in lead.items() if size != 1)
+    n, front = enumeration.nesting, tuple(jnp.shape(density)[:lead])
+    shape = tuple(jnp.shape(density)[lead:])
+    outer = {
+        axis - len(shape): size for axis, size in enumerate(shape[: max(len(shape) - n, 0)]) if size != 1
+    }
     inner = (*(1,) * n, *shape)[len(shape) :]
-    array = jnp.reshape(density, (*(size for size in lead.values() if size != 1), *inner))
+    array = jnp.reshape(density, (*front, *outer.values(), *inner))
     declared = set(range(-n, 0)) if whole else {frame.dim for frame in site.plates}
+    # What no plate declares is one factor.
     apart = tuple(dim for dim in range(-n, 0) if dim not in declared and inner[dim] != 1)
-    array = jnp.sum(array, axis=apart, keepdims=True) if apart else array
-    return Factor(array, variables, frozenset(frame.name for frame in site.plates), (site.name,))
+    return jnp.sum(array, axis=apart, keepdims=True) if apart else array, tuple(outer)
 
 
 def joint_terms(
@@ -115,13 +203,14 @@ def joint_terms(
     by_factor = {id(term.factor): term for term in terms}
     out = []
     for part in components([term.factor for term in terms], variables):
-        local = {v: home for v, home in variables.items() if any(v in f.variables for f in part)}
+        read = {v for f in part for v in f.variables}
+        local = {v: home for v, home in variables.items() if v in read} if read else {}
         group = [by_factor[id(f)] for f in part]
         if not local:
             out += group
             continue
         weight = common_weight(group, list(local))
-        sites = tuple(name for f in part for name in f.sites)
+        sites = tuple(dict.fromkeys(name for f in part for name in f.sites))
         out += [
             Term(replace(f, sites=sites), weight) for f in _added(contract(part, local, plates, kept).factors)
         ]
@@ -243,7 +332,7 @@ def _owner(site: Scored, dim: int) -> str:
 
 def _checked_scale(site: Scored, factor: Factor) -> Any:
     ndim = jnp.ndim(site.scale)
-    nesting = jnp.ndim(factor.array) - len(factor.variables)
+    nesting = len(factor.array.shape) - len(factor.variables)
     declared = {frame.dim for frame in site.plates}
     shape = jnp.shape(site.scale)
     if ndim > nesting or any(n != 1 and d - ndim not in declared for d, n in enumerate(shape)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -10,23 +10,28 @@ import jax.numpy as jnp
 
 from svijax.base import MissingKeyError, ModelError, as_key, message
 from svijax.distributions import Bernoulli, Categorical
-from svijax.effects import Site, has_plates, prng_key, unheard, where
+from svijax.effects import Sample, Site, has_plates, prng_key, unheard, where
 from svijax.handlers import enum, one_value, supply, trace
 
 from ._contraction import Contraction, Factor, Plates, contract
 from ._elimination import assign
 from ._enumeration import (
     enumerated_here,
+    is_own,
     plates_of_traces,
+    stated_log_prob,
     summed_over_plates,
-    term_of,
+    terms_of,
+    variables_of,
     watched,
 )
 from ._log_prob import scored_sites
+from ._rows import array_of
 
 
-def marginals(model_trace: Mapping[str, Site], variables: Mapping[str, frozenset[str]]) -> dict[str, Any]:
-    """The posterior marginal of each variable: d log Z / d log f for a factor f of its own."""
+def marginals(model_trace: Mapping[str, Site], given: Collection[str] = ()) -> dict[str, Any]:
+    """The posterior marginal of each site that the model enumerated: d log Z / d log f for a factor f of its own."""
+    variables = enumerated_here(model_trace, given)
     factors, plates = factors_of(model_trace, variables)
 
     def log_z(shift: Mapping[str, Any]) -> Any:
@@ -35,12 +40,18 @@ def marginals(model_trace: Mapping[str, Site], variables: Mapping[str, frozenset
             summed_over_plates(f, plates) for f in contract([*factors, *own], variables, plates).factors
         )
 
-    dtype = jnp.result_type(float, *(f.array.dtype for f in factors))
-    shift = {
-        v: jnp.zeros((_count(model_trace[v]), *plates.shape(home)), dtype) for v, home in variables.items()
-    }
+    sites = [s for s in model_trace.values() if isinstance(s, Sample) and is_own(s, given)]
+    counts = {v: _count(s) for s in sites for v in variables_of(s)}
+    dtype = jnp.result_type(float, *(array_of(f.array) for f in factors[:1]))
+    shift = {v: jnp.zeros((counts[v], *plates.shape(home)), dtype) for v, home in variables.items()}
     found = jax.grad(log_z)(shift)
-    return {v: _distribution(model_trace[v], jnp.moveaxis(p, 0, -1)) for v, p in found.items()}
+    return {s.name: _distribution(s, [jnp.moveaxis(found[v], 0, -1) for v in _in_order(s)]) for s in sites}
+
+
+def _in_order(site: Sample) -> list[str]:
+    """The variables of a site in the order of the data."""
+    chain = None if site.enumeration is None else site.enumeration.chain
+    return variables_of(site)[::-1] if chain is not None and chain.reverse else variables_of(site)
 
 
 def factors_of(
@@ -49,7 +60,7 @@ def factors_of(
     """The factors of the model that depend on the variables, not scaled."""
     sites = list(scored_sites(model_trace))
     nesting = max((s.enumeration.nesting for s in sites if s.enumeration is not None), default=0)
-    found = [term_of(s, own=s.name in variables).factor for s in sites]
+    found = [term.factor for s in sites for term in terms_of(s)]
     return [f for f in found if f.variables], plates_of_traces(nesting, model_trace)
 
 
@@ -90,12 +101,13 @@ def infer_discrete(
             shapes = one_value()
             jax.eval_shape(lambda: (watched(program, shapes)(*args, **kwargs), 0)[1])
             with trace() as sites:
-                enum(program, shapes.standing())(*args, **kwargs)
+                enum(program, shapes.standing(), density=stated_log_prob)(*args, **kwargs)
         variables = enumerated_here(sites)
         factors, plates = factors_of(sites, variables)
         found = contract(factors, variables, plates, largest=temperature == 0)
         indices = _indices(found, temperature, rng_key)
-        values = {v: _value(sites[v], indices.get(v)) for v in variables}
+        own = [s for s in sites.values() if isinstance(s, Sample) and is_own(s)]
+        values = {s.name: _value(s, [indices.get(v) for v in _in_order(s)]) for s in own}
         return supply(program, values)(*args, **kwargs)
 
     return inferred
@@ -119,25 +131,33 @@ def _indices(found: Contraction, temperature: int, rng_key: Any) -> dict[str, An
     return assign(found.steps, pick)
 
 
-def _value(site: Any, index: Any) -> Any:
+def _value(site: Any, indices: list[Any]) -> Any:
     """The values of the site at these indices of its support, in its own shape without what is enumerated."""
     values = jnp.asarray(site.fn.enumerate_support(expand=False))
     event = tuple(site.fn.event_shape)
     values = values.reshape((values.shape[0], *event))
-    picked = values[0 if index is None else index]
-    nesting = site.enumeration.nesting
-    batch = tuple(site.fn.batch_shape)
-    batch = batch[max(len(batch) - nesting, 0) :]
-    picked = picked.reshape(picked.shape[max(picked.ndim - len(event) - len(batch), 0) :])
-    return jnp.broadcast_to(picked, (*batch, *event))
+    batch = _own_batch(site)
+
+    def one(index: Any) -> Any:
+        picked = values[0 if index is None else index]
+        picked = picked.reshape(picked.shape[max(picked.ndim - len(event) - len(batch), 0) :])
+        return jnp.broadcast_to(picked, (*batch, *event))
+
+    return jnp.stack([one(i) for i in indices]) if site.steps else one(indices[0])
+
+
+def _own_batch(site: Any) -> tuple[int, ...]:
+    """The batch shape of one step without what is enumerated."""
+    batch = tuple(site.fn.batch_shape)[len(site.steps) :]
+    return batch[max(len(batch) - site.enumeration.nesting, 0) :]
 
 
 def _count(site: Any) -> int:
     return int(site.value.shape[site.enumeration.dim - len(site.fn.event_shape)])
 
 
-def _distribution(site: Any, probs: Any) -> Any:
-    batch = tuple(site.fn.batch_shape)
-    batch = batch[max(len(batch) - site.enumeration.nesting, 0) :]
-    probs = probs.reshape((*probs.shape[probs.ndim - 1 - len(batch) : -1], probs.shape[-1]))
-    return Bernoulli(probs=probs[..., 1]) if isinstance(site.fn, Bernoulli) else Categorical(probs=probs)
+def _distribution(site: Any, probs: list[Any]) -> Any:
+    batch = _own_batch(site)
+    each = [p.reshape((*p.shape[p.ndim - 1 - len(batch) : -1], p.shape[-1])) for p in probs]
+    whole = jnp.stack(each) if site.steps else each[0]
+    return Bernoulli(probs=whole[..., 1]) if isinstance(site.fn, Bernoulli) else Categorical(probs=whole)

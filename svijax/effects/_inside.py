@@ -62,6 +62,8 @@ class Answer:
         record = self.asked.record
         if not isinstance(record, Sample):
             return {} if self.own else {"value": record.value}
+        if record.enumeration is not None and record.enumeration.values is not None:
+            return {}
         given = {"value": None if self.own else record.value, "noise": record.noise, "seen": record.seen}
         if record.value is not None or record.noise is self.request.noise:
             del given["noise"]
@@ -118,6 +120,8 @@ class Inside(Handler):
                 said = handler.post(said)
         site = said
         self.met[site.name].update(parts_of(said))
+        if isinstance(said, Sample | Factor) and said.enumeration is not None:
+            self.met[site.name]["density"] = said.enumeration.density(said)
         if isinstance(site, Sample):
             for name in self.answered[site.name].kept:
                 self.met[site.name]["data"] = site.infer[name]
@@ -138,9 +142,13 @@ class Inside(Handler):
                 site = within(site, handler)
         answer, given, key = self.answer(site)
         self.met[site.name], self.answered[site.name] = {}, answer
+        record = answer.asked.record
+        if isinstance(site, Sample | Factor) and record.enumeration is not None:
+            site = site.having(enumeration=record.enumeration)
         if not isinstance(site, Sample):
             return site.having(stop=True, **given)
-        record = answer.asked.record
+        if record.enumeration is not None and record.enumeration.values is not None:
+            return site.having(stop=True, value=record.enumeration.values, log_prob=None)
         if answer.own:
             return site.having(stop=True, observed=record.observed, seen=given.get("seen"))
         changes = {"value": None, "log_prob": None, "observed": record.observed, **given}

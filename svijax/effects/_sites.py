@@ -63,12 +63,19 @@ class Enumeration:
 
     Batch dims left of the last ``nesting`` ones run over the values of the variables that ``owners`` names by dim;
     those in ``stale`` have left the window of their ``markov`` and may not be read. ``dim``: the site's own.
+
+    For sites inside a scan: ``values``, all those of the site; ``before``, the dim of its value in the step before;
+    ``density``, the log density of a site; ``chain``: what that is at all steps.
     """
 
     nesting: int
     owners: Mapping[int, str]
     stale: Mapping[int, str]
     dim: int | None = None
+    values: Any = None
+    before: int | None = None
+    density: Callable[[Any], Any] | None = None
+    chain: Any = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

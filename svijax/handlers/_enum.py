@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -65,12 +65,11 @@ class one_value(Handler):
 
     def process(self, site: Site) -> Site:
         if isinstance(site, Sample):
-            batch = (*site.sample_shape, *site.fn.batch_shape)
-            self._note(site, batch, tuple(site.fn.event_shape))
+            self._note(site, _batch(site), tuple(site.fn.event_shape))
             if is_enumerated(site) and site.value is None:
                 return site.having(value=first_value(site), log_prob=None)
         if isinstance(site, Factor):
-            self._note(site, jnp.shape(site.value), ())
+            self._note(site, _batch(site), ())
         return site
 
     def _note(self, site: Sample | Factor, batch: Shape, event: Shape) -> None:
@@ -89,6 +88,7 @@ class enum(Handler):
 
     :param standing: what a plain run of the program showed. :param given: sites by name that take their draws from
         elsewhere, enumerated ones with their dims; those of the program have theirs further left.
+    :param density: the log density of a site, for those inside of scans.
     """
 
     def __init__(
@@ -96,28 +96,30 @@ class enum(Handler):
         fn: Callable[..., Any] | None = None,
         standing: Standing = Standing(0, {}),
         given: Mapping[str, Site] | None = None,
+        density: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(fn)
+        self.density = density
         self.standing = standing
         self.given = given or {}
         self._window = Window(_first_free(standing.nesting, self.given))
 
     def fresh(self) -> Handler:
-        return enum(self.fn, self.standing, self.given)
+        return enum(self.fn, self.standing, self.given, self.density)
 
     def process(self, site: Site) -> Site:
         match site:
             case MarkovStep():
                 self._window.move(site)
             case Factor():
-                self._check_shape(site, jnp.shape(site.value), ())
+                self._check_shape(site, _batch(site), ())
                 return site.having(enumeration=self._standing())
             case Sample():
                 return self._sample(site)
         return site
 
     def _sample(self, site: Sample) -> Sample:
-        self._check_shape(site, (*site.sample_shape, *site.fn.batch_shape), tuple(site.fn.event_shape))
+        self._check_shape(site, _batch(site), tuple(site.fn.event_shape))
         drawn = self.given.get(site.name)
         if isinstance(drawn, Sample) and not site.observed:
             if drawn.enumeration is not None:
@@ -129,6 +131,8 @@ class enum(Handler):
 
     def _enumerated(self, site: Sample) -> Sample:
         check_enumerable(site, self.standing.shapes[site.name][0])
+        if site.steps:
+            return self._in_scan(site)
         dim = self._window.take(site.name)
         values = jnp.asarray(site.fn.enumerate_support(expand=False))
         event = tuple(site.fn.event_shape)
@@ -139,9 +143,25 @@ class enum(Handler):
             values = jnp.broadcast_to(values, (values.shape[0], *lead, *inner, *event))
         return site.having(value=values, log_prob=None, noise=None, enumeration=self._standing(dim))
 
+    def _in_scan(self, site: Sample) -> Sample:
+        """A site of a scan: a dim for its value in one step, and one for that in the step before."""
+        if len(site.steps) > 1:
+            raise ModelError(
+                message(
+                    f"{where()} site {site.name!r} is to be enumerated inside a scan within a scan.",
+                    fix="write the outer loop with svijax.markov(range(T)).",
+                )
+            )
+        last = site.steps[0].length - 1
+        dim, before = self._window.take(f"{site.name}[{last}]"), self._window.take(f"{site.name}[{last - 1}]")
+        event = tuple(site.fn.event_shape)
+        values = jnp.asarray(site.fn.enumerate_support(expand=False))
+        values = values.reshape((values.shape[0], *(1,) * (-dim - 1), *event))
+        return site.having(enumeration=replace(self._standing(dim), values=values, before=before))
+
     def _standing(self, dim: int | None = None) -> Enumeration:
         owners, stale = self._window.owners()
-        return Enumeration(self.standing.nesting, owners, stale, dim)
+        return Enumeration(self.standing.nesting, owners, stale, dim, density=self.density)
 
     def _check_shape(self, site: Sample | Factor, batch: Shape, event: Shape) -> None:
         """Raise where the dims of plates and events are not those that the program has for one value."""
@@ -218,6 +238,12 @@ def _check_mode(what: str, mode: Any) -> None:
                 fix='write infer={"enumerate": "parallel"}, or leave it out.',
             )
         )
+
+
+def _batch(site: Sample | Factor) -> Shape:
+    """The batch shape, of one step where the site is in a scan."""
+    shape = jnp.shape(site.value) if isinstance(site, Factor) else (*site.sample_shape, *site.fn.batch_shape)
+    return shape[len(site.steps) :]
 
 
 def _last(shape: Shape, n: int) -> Shape:

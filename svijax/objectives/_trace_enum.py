@@ -28,8 +28,9 @@ from svijax.density import (
     plates_of_traces,
     scored_sites,
     standing_of,
+    stated_log_prob,
     summed_over_plates,
-    term_of,
+    terms_of,
     watched,
     with_axes,
 )
@@ -73,8 +74,10 @@ class TraceEnum_ELBO(Trace_ELBO):
         self._check_settings(guide_trace, in_guide, in_model, beta)
         plates = plates_of_traces(_nesting(model_trace, guide_trace), model_trace, guide_trace)
         log_q = {name: _raw_log_q(guide_trace[name]) for name in in_guide}
-        terms_q = [term_of(s) for s in scored_sites(self.densities(run, guide_trace))]
-        terms_p = [term_of(s, own=s.name in in_model) for s in scored_sites(model_trace)]
+        terms_q = [
+            t for s in scored_sites(self.densities(run, guide_trace)) for t in terms_of(s, guide_trace)
+        ]
+        terms_p = [t for s in scored_sites(model_trace) for t in terms_of(s, guide_trace)]
         terms_p = joint_terms(terms_p, in_model, plates, in_guide)
         for term in (*terms_q, *terms_p):
             check_read(term.factor, in_guide)
@@ -135,7 +138,7 @@ class TraceEnum_ELBO(Trace_ELBO):
                     got=f"guide sites {sorted(in_guide)}",
                 )
             )
-        return marginals(model_trace, enumerated_here(model_trace, guide_trace))
+        return marginals(model_trace, guide_trace)
 
     def _traces(self, run: Run) -> tuple[Run, Trace, Trace]:
         """(the run that enumerates, the traces of model and guide), checked against each other."""
@@ -145,9 +148,9 @@ class TraceEnum_ELBO(Trace_ELBO):
             seen.model_trace(seen.guide_trace())
 
         of_model, of_guide = standing_of(plain)
-        run = run.having(guide=enum(run.guide, of_guide))
+        run = run.having(guide=enum(run.guide, of_guide, density=stated_log_prob))
         guide_trace = run.guide_trace()
-        run = run.having(model=enum(run.model, of_model, guide_trace))
+        run = run.having(model=enum(run.model, of_model, guide_trace, stated_log_prob))
         model_trace = run.model_trace(guide_trace)
         guide_trace = with_shared_masks(model_trace, guide_trace)
         check_pair(model_trace, guide_trace, enumerates=True)
@@ -156,6 +159,20 @@ class TraceEnum_ELBO(Trace_ELBO):
     def _check_settings(
         self, guide_trace: Trace, in_guide: Mapping[str, Any], in_model: Mapping[str, Any], beta: Any
     ) -> None:
+        for site in guide_trace.values():
+            if (
+                isinstance(site, Sample)
+                and site.enumeration is not None
+                and site.enumeration.before is not None
+            ):
+                raise ModelError(
+                    message(
+                        f"guide site {site.name!r} is to be enumerated inside a scan of the guide.",
+                        plates=site.plates,
+                        expected="sites of a scan that the model alone enumerates",
+                        fix="leave it out of the guide: it is then summed out of the model.",
+                    )
+                )
         for name in in_guide:
             site = guide_trace[name]
             chosen = estimator_of(site, self.estimator) if isinstance(site, Sample) else None
