@@ -6,6 +6,7 @@ draw in b is made from z: given its parents a draw is independent of all that do
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from svijax.base import is_concrete
 from svijax.density import Dependence
 from svijax.distributions import Delta, Independent, describe, has_kl, kl_divergence
-from svijax.effects import Sample, Site
+from svijax.effects import Mutable, Sample, Site
 from svijax.handlers import Trace
 
 from ._estimators import Estimator, Pathwise, ScoreFunction
@@ -42,11 +43,34 @@ def verdicts(
         if isinstance(q, Sample) and q.latent:
             p = model_trace.get(q.name)
             vector = guide_trace[q.law.vector] if q.law is not None else q
-            out[q.name] = _verdict(q, p, vector, found, asked)
+            out[q.name] = _without_dependence(q, p, vector, asked)
+            if out[q.name].pair is not None and not _in_order(model_trace, guide_trace, q):
+                own = found().descendants(q.name) | {q.name}
+                read = sorted(found().model[q.name].distribution & own)
+                if read:
+                    why = f"its prior reads {', '.join(read)}, which the guide draws from it"
+                    out[q.name] = Verdict(None, why)
     return out
 
 
-def _verdict(q: Sample, p: Any, vector: Any, found: Any, asked: Any) -> Verdict:
+def _in_order(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site], site: Sample) -> bool:
+    """Whether all that a prior can read is drawn before the site, which the order of statements often tells."""
+    everything = (*model_trace.values(), *guide_trace.values())
+    if site.steps or any(isinstance(other, Mutable) for other in everything):
+        return False
+    before = [
+        {s.name for s in itertools.takewhile(lambda s: s.name != site.name, trace.values()) if _is_latent(s)}
+        for trace in (model_trace, guide_trace)
+    ]
+    return before[0] <= before[1]
+
+
+def _is_latent(site: Site) -> bool:
+    return isinstance(site, Sample) and site.latent
+
+
+def _without_dependence(q: Sample, p: Any, vector: Any, asked: Any) -> Verdict:
+    """What the site alone tells."""
     if not isinstance(p, Sample):
         return Verdict(None, "only the guide has it")
     for site in (q, vector):
@@ -57,10 +81,6 @@ def _verdict(q: Sample, p: Any, vector: Any, found: Any, asked: Any) -> Verdict:
         return Verdict(None, "a point, given the draws that it is made of")
     law = q.fn if q.law is None else q.law.distribution()
     why = _unlike(law, p) or _unlike_weights(q, p, vector)
-    if why is None:
-        own = found().descendants(q.name) | {q.name}
-        read = sorted(found().model[q.name].distribution & own)
-        why = f"its prior reads {', '.join(read)}, which the guide draws from it" if read else None
     return Verdict((law, p.fn), "") if why is None else Verdict(None, why)
 
 

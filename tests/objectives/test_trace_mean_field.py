@@ -24,7 +24,7 @@ from svijax import SVI, Trace_ELBO, TraceMeanField_ELBO
 from svijax.density import Dependence
 from svijax.guides import AutoDelta, AutoDiagonalNormal, AutoMultivariateNormal, AutoNormal, _packed
 from svijax.handlers import mask, scale
-from svijax.objectives import ClosedFormEntropy, PathDerivative, ScoreFunction, _closed_kl
+from svijax.objectives import ClosedFormEntropy, PathDerivative, ScoreFunction, _closed_kl, _trace_mean_field
 
 sample, plate, param = svijax.sample, svijax.plate, svijax.param
 Bernoulli, Normal = dist.Bernoulli, dist.Normal
@@ -236,6 +236,16 @@ def test_a_prior_that_reads_what_the_guide_draws_from_the_site(x64: None) -> Non
     assert ours < theirs
 
 
+def test_programs_of_one_order_are_not_traced_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> Any:
+        raise AssertionError("a dependence pass")
+
+    monkeypatch.setattr(_trace_mean_field, "dependence_of", refuse)
+    FIELD.loss(KEY, {}, hierarchy, AutoNormal(hierarchy), Y)
+    with pytest.raises(AssertionError, match="a dependence pass"):
+        FIELD.loss(KEY, {}, *crossed())
+
+
 @pytest.mark.parametrize(
     ("model", "guide", "name", "text"),
     [
@@ -426,8 +436,6 @@ def test_a_divergence_against_a_prior_that_reads_the_site_is_seen(
 def test_a_divergence_without_the_scores_of_its_parents_is_seen(
     x64: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from svijax.objectives import _trace_mean_field
-
     def model() -> None:
         a = sample("a", Bernoulli(0.3))
         sample("b", Bernoulli(0.2 + 0.5 * a))
