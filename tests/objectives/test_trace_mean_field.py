@@ -292,6 +292,33 @@ def test_an_estimator_that_is_asked_for_is_used(estimator: Any, text: str) -> No
     assert why(one_normal, normal_guide, "z", estimator=estimator) == text
 
 
+@pytest.mark.parametrize("coupling", [0.0, 0.5], ids=["independent", "chain"])
+def test_sites_of_a_scan(x64: None, coupling: float) -> None:
+    """The guide's steps read each other; the prior of independent steps has the closed form, that of a chain not."""
+    y = np.array([0.5, -1.0])
+
+    def model() -> None:
+        def step(last: Any, y: Any) -> Any:
+            prior = Bernoulli(0.2 + coupling * last) if coupling else Bernoulli(0.2)
+            z = sample("z", prior)
+            sample("y", Normal(2.0 * z, 1.0), obs=y)
+            return z, None
+
+        svijax.scan(step, 0, y)
+
+    def guide() -> None:
+        def step(last: Any, y: Any) -> Any:
+            z = sample("z", Bernoulli(jax.nn.sigmoid(param("u", 0.0) + param("v", 0.0) * last)))
+            return z, None
+
+        svijax.scan(step, 0, y)
+
+    assert closed(model, guide) == (() if coupling else ("z",))
+    case, params = Expectation(model, guide, enumerated({"z": (2,)})), {"u": 0.3, "v": 0.8}
+    assert_same(case, params)
+    assert_same(case, params, svijax.TraceGraph_ELBO())
+
+
 # Autoguides
 
 
