@@ -56,7 +56,9 @@ def look(problem: Problem, where: str, params: dict[str, Any], samples: int | No
                 "estimator": contender.label,
                 "variance": sum(g.total_variance for g in own.values()),
                 "by_parameter": {name: g.total_variance for name, g in own.items()},
-                "worst_z": max(worst_z(g, reference.params[name]) for name, g in own.items()),
+                "worst_z": max(
+                    float(np.abs(g.against(reference.params[name])).max()) for name, g in own.items()
+                ),
                 "limit": reference.limit,
                 "seconds": found.seconds,
                 "samples": count,
@@ -94,14 +96,6 @@ def gradients(
 def guide_gradients(problem: Problem, found: EstimatorGradients) -> dict[str, Gradient]:
     """Those in the parameters of the guide: the model's have no part in the choice of an estimator."""
     return {name: g for name, g in found.params.items() if not name.startswith(OWN) and name != "decoder"}
-
-
-def worst_z(found: Gradient, reference: Gradient) -> float:
-    """|z| of the worst element; a mean is known to some roundings at the best."""
-    gap = found.mean - reference.mean
-    typical = np.sqrt(np.max(found.mean**2 + found.variance))
-    error = np.sqrt(found.error**2 + reference.error**2 + (1e-5 * typical) ** 2)
-    return float(np.max(np.abs(gap) / np.where(error > 0, error, 1.0)))
 
 
 def targets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -16,23 +16,22 @@ from svijax.density import bind, draw, mutable_state, run_guide, run_model
 from svijax.fitting import SVI, SVIState, from_view, optim_view
 from svijax.objectives import Objective
 
+from ._gradient_record import Gradient
+
 SETTLING = 100
 """Evaluations at the state before the first gradient, for baselines that remember."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Of ``count`` gradients by name of leaf, on the host in double precision; of the loss under the name ``LOSS``.
+    """Gradients by name of leaf, and the loss under the name ``LOSS``, on the host in double precision.
 
-    ``bad``: gradients that are not finite. ``eps``: the rounding of the dtype that they were computed in.
+    ``bad``: how many were not finite. ``seconds``: of one.
     """
 
-    mean: dict[str, np.ndarray]
-    variance: dict[str, np.ndarray]
-    count: int
+    by_name: dict[str, Gradient]
     bad: int
     seconds: float
-    eps: float
 
 
 LOSS = ""
@@ -64,14 +63,18 @@ def gradient_moments(
     (mean, square, bad, own), seconds = call(SETTLING, num_samples)
     if own:
         seconds -= call(SETTLING, 0)[1]
-    return Moments(
-        {name: np.asarray(x, np.float64) for name, x in mean.items()},
-        {name: np.asarray(x, np.float64) / max(num_samples - 1, 1) for name, x in square.items()},
-        num_samples,
-        int(bad),
-        max(seconds, 0.0) / num_samples,
-        float(jnp.finfo(mean[LOSS].dtype).eps),
-    )
+    eps = float(jnp.finfo(mean[LOSS].dtype).eps)
+    found = {
+        name: Gradient(
+            name,
+            np.asarray(mean[name], np.float64),
+            np.asarray(square[name], np.float64) / max(num_samples - 1, 1),
+            num_samples,
+            eps,
+        )
+        for name in mean
+    }
+    return Moments(found, int(bad), max(seconds, 0.0) / num_samples)
 
 
 def by_leaf(params: Mapping[str, Any]) -> dict[str, Any]:

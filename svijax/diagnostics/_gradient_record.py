@@ -19,19 +19,47 @@ _MARGIN = 2.0
 """How far beyond its limit z must be to be no matter of chance: gradients have heavier tails than a normal."""
 
 
+_ROUNDING = 64.0
+"""Roundings of the typical gradient that a mean may be off without being biased."""
+
+
 @dataclass(frozen=True, eq=False)
 class Gradient:
-    """The gradient in one unconstrained parameter (one leaf of it), over many draws, element by element.
+    """The gradient in one unconstrained parameter (one leaf of it), over ``count`` draws, element by element.
 
-    ``error``: the standard error of ``mean``. ``z``: (mean − that of the reference) / its standard error; None
-    without a reference.
+    ``eps``: the rounding of its dtype. ``z``: ``against`` the reference; None without one.
     """
 
     name: str
     mean: np.ndarray
-    error: np.ndarray
     variance: np.ndarray
+    count: int
+    eps: float
     z: np.ndarray | None = None
+
+    @property
+    def error(self) -> np.ndarray:
+        """The standard error of ``mean``."""
+        return np.sqrt(self.variance / self.count)
+
+    def against(self, other: Gradient) -> np.ndarray:
+        """(mean − the other's) / standard error, element by element."""
+        gap, error = self.mean - other.mean, self.gap_error(other)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where((gap == 0.0) & (error == 0.0), 0.0, gap / error)
+
+    def gap_error(self, other: Gradient) -> np.ndarray:
+        """The standard error of the difference of two means.
+
+        A mean is known to some roundings of the typical gradient at the best. And an event that no draw has shown may
+        have a probability of 3 / count (the rule of three): a rare class, say, in whose element all draws were alike.
+        """
+        square = np.zeros(np.shape(self.mean))
+        for g in (self, other):
+            typical = np.max(g.mean**2 + g.variance, initial=0.0)
+            unseen = (3.0 / g.count) ** 2 * np.max(g.variance, initial=0.0)
+            square = square + g.error**2 + unseen + (_ROUNDING * g.eps) ** 2 * typical
+        return np.sqrt(square)
 
     @property
     def total_variance(self) -> float:

@@ -20,9 +20,6 @@ from ._gradient_record import EstimatorGradients, Gradient, GradientReport
 _SAME_LOSS = 5.0
 """Standard errors by which the losses of two estimators of one objective may differ."""
 
-_ROUNDING = 64.0
-"""Roundings of the typical gradient that a mean may be off without being biased."""
-
 
 def gradient_report(
     svi: SVI,
@@ -169,31 +166,20 @@ def _objective(svi: SVI, thing: Any, what: str) -> Any:
 
 def _best_of_others(found: Mapping[str, Moments], label: str) -> tuple[str | None, Moments | None]:
     """The estimator with the least variance among the others that have the same loss."""
-    own = found[label]
-    others = {name: m for name, m in found.items() if name != label and abs(_z(own, m)[LOSS]) <= _SAME_LOSS}
+    own = found[label].by_name[LOSS]
+    others = {
+        name: m
+        for name, m in found.items()
+        if name != label and abs(own.against(m.by_name[LOSS])) <= _SAME_LOSS
+    }
     if not others:
         return None, None
-    best = min(others, key=lambda name: sum(v.sum() for n, v in others[name].variance.items() if n != LOSS))
+    best = min(others, key=lambda name: sum(g.total_variance for g in _gradients(others[name]).values()))
     return best, others[best]
 
 
-def _z(own: Moments, other: Moments) -> dict[str, np.ndarray]:
-    """(mean − that of the other) / standard error, of each element and of the loss.
-
-    A mean is known to some roundings of the typical gradient at the best.
-    """
-    out = {}
-    for name, mean in own.mean.items():
-        gap, error = mean - other.mean[name], _error(own, other, name)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            out[name] = np.where((gap == 0.0) & (error == 0.0), 0.0, gap / error)
-    return out
-
-
-def _error(own: Moments, other: Moments, name: str) -> np.ndarray:
-    typical = max(float(np.max(m.mean[name] ** 2 + m.variance[name], initial=0.0)) for m in (own, other))
-    rounding = _ROUNDING * max(own.eps, other.eps) * typical**0.5
-    return np.sqrt(own.variance[name] / own.count + other.variance[name] / other.count + rounding**2)
+def _gradients(moments: Moments) -> dict[str, Gradient]:
+    return {name: g for name, g in moments.by_name.items() if name != LOSS}
 
 
 def _record(
@@ -205,27 +191,18 @@ def _record(
     other: Moments | None,
     given: bool,
 ) -> EstimatorGradients:
-    z = None if other is None else _z(own, other)
-    params = {
-        name: Gradient(
-            name,
-            own.mean[name],
-            np.sqrt(own.variance[name] / own.count),
-            own.variance[name],
-            None if z is None else z[name],
-        )
-        for name in own.mean
-        if name != LOSS
-    }
+    params, loss = _gradients(own), own.by_name[LOSS]
+    if other is not None:
+        params = {name: replace(g, z=g.against(other.by_name[name])) for name, g in params.items()}
     record = EstimatorGradients(
         label=label,
         objective=objective,
         params=params,
         sites=sites,
-        loss=float(own.mean[LOSS]),
-        loss_error=float(np.sqrt(own.variance[LOSS] / own.count)),
+        loss=float(loss.mean),
+        loss_error=float(loss.error),
         seconds=own.seconds,
-        num_samples=own.count,
+        num_samples=loss.count,
         num_nonfinite=own.bad,
         reference=reference,
         given_reference=given,
@@ -236,10 +213,8 @@ def _record(
 def _resolution(own: Moments, other: Moments, limit: float) -> float:
     """The smallest b such that a gradient of 1 + b times the reference's would be seen at some element."""
     clearest = 0.0
-    for name, mean in other.mean.items():
-        if name != LOSS and mean.size:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                clearest = max(
-                    clearest, float(np.nanmax(np.abs(mean) / _error(own, other, name), initial=0.0))
-                )
+    for name, g in _gradients(other).items():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.abs(g.mean) / own.by_name[name].gap_error(g)
+        clearest = max(clearest, float(np.max(np.nan_to_num(share, nan=0.0), initial=0.0)))
     return limit / clearest if clearest else np.inf

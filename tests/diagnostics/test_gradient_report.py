@@ -192,6 +192,26 @@ def test_right_estimators_are_not_called_biased() -> None:
         assert not any(e.biased for e in report.estimators.values()), report
 
 
+def test_a_class_that_is_hardly_ever_drawn_is_no_bias() -> None:
+    """Where the last class is never drawn all gradients of its element are nearly alike, and off by what was missed."""
+
+    def model() -> None:
+        sample("k", dist.Categorical(probs=jnp.array([0.4, 0.59, 0.01])))
+        svijax.factor("far", 20.0)
+
+    def guide() -> None:
+        sample("k", dist.Categorical(logits=param("u", jnp.array([0.0, 0.0, -9.0]))))
+
+    svi = SVI(model, guide, 0.05, Trace_ELBO(2, estimator=ScoreFunction(NoBaseline())))
+    report = gradient_report(
+        svi, svi.init(jax.random.key(0)), num_samples=1000, reference=ScoreFunction(LeaveOneOut())
+    )
+    (found,) = report.estimators.values()
+    u = found.params["u"]
+    assert found.worst[0] != "" and u.error[2] < 1e-3 * u.error[0] and abs(u.mean[2]) > 20 * u.error[2]
+    assert not found.biased, report
+
+
 def test_another_bound_is_not_compared() -> None:
     svi, state = normal(loc=4.0)
     report = gradient_report(svi, state, Y, estimators=[Trace_ELBO(beta=0.2), PathDerivative()])
