@@ -29,9 +29,7 @@ class init_to_uniform:
 
     def __call__(self, site: Sample, key: jax.Array) -> Any:
         bijection = biject_to(site.fn.support)
-        shape = bijection.inverse_shape(site.shape)
-        dtype = jnp.result_type(float)
-        return bijection(jax.random.uniform(key, shape, dtype, -self.radius, self.radius))
+        return bijection(_between(key, bijection.inverse_shape(site.shape), self.radius))
 
 
 @dataclass(frozen=True)
@@ -174,9 +172,17 @@ def initial_values(
 def _uniform(key: jax.Array, radius: float, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """One draw for all sites: it needs no values of theirs, so the model need not run."""
     sizes = [math.prod(shape) for shape in shapes.values()]
-    draw = jax.random.uniform(key, (sum(sizes),), jnp.result_type(float), -radius, radius)
+    draw = _between(key, (sum(sizes),), radius)
     ends = itertools.accumulate(sizes)
     return {
         name: draw[end - size : end].reshape(shape)
         for (name, shape), size, end in zip(shapes.items(), sizes, ends, strict=True)
     }
+
+
+def _between(key: jax.Array, shape: tuple[int, ...], radius: Any) -> Any:
+    """Uniform on (−radius, radius); with radius 0 a constant, which anybody can see to depend on no key."""
+    dtype = jnp.result_type(float)
+    if is_concrete(radius) and radius == 0:
+        return jnp.zeros(shape, dtype)
+    return jax.random.uniform(key, shape, dtype, -radius, radius)

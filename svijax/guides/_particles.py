@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from svijax.base import ArgumentError, ModelError, as_jax, as_key, check_names, is_concrete, message
 from svijax.density import Program, provenance, run_guide, total
@@ -196,28 +197,24 @@ class _Starts:
         self.owner = owner
         self.args = args
         self.kwargs = kwargs
-        self.asked: dict[str, None] = {}
 
     def of(self, name: str) -> Any:
         """The values of one parameter, along a first axis."""
-        self.asked[name] = None
         return self._values[name]
 
     def check(self, names: Iterable[str]) -> None:
-        """Raise if all of these start here and no start depends on its key: equal particles never part."""
-        asked = [name for name in names if name in self.asked]
-        if self.owner.num_particles == 1 or not asked or len(asked) < len(list(names)):
+        """Raise if particles start here and none of these parameters depends on the key: equal ones never part."""
+        if self.owner.num_particles == 1 or "_values" not in self.__dict__:
             return
         key = jax.eval_shape(lambda: jax.random.key(0))
-        reads = provenance(lambda k: {n: self._one(k)[n] for n in asked}, ("key",), key)
+        reads = provenance(lambda k: [self._one(k)[n] for n in names], ("key",), key)
         if not any(jax.tree.leaves(reads, is_leaf=lambda x: isinstance(x, frozenset))):
             raise ArgumentError(
                 message(
                     "all particles start in one place, and would stay together for ever.",
                     expected="a parameter that starts from a function of a random key",
-                    got=f"the same values of {asked} for every key",
-                    fix="write param(name, lambda key: ...), use init_loc_fn=init_to_uniform() or init_to_sample(), or "
-                    "give the particles with init_params=.",
+                    got=f"the same values of {list(names)} for every key",
+                    fix="write param(name, lambda key: ...), or use init_loc_fn=init_to_uniform() or init_to_sample().",
                 )
             )
 
@@ -243,7 +240,7 @@ def _first(stacked: Any) -> Any:
 
 
 def _check_scale(site: Sample) -> None:
-    if site.scale is None or (is_concrete(site.scale) and bool(jnp.all(jnp.asarray(site.scale) == 1))):
+    if site.scale is None or (is_concrete(site.scale) and bool(np.all(np.asarray(site.scale) == 1))):
         return
     raise ModelError(
         message(

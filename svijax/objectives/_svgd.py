@@ -105,7 +105,7 @@ class CyclicalAnnealing:
 
     def __call__(self, step: Any) -> Any:
         length = self.num_steps // self.num_cycles
-        part = (step % length + 1) / length
+        part = jnp.asarray(step % length + 1, jnp.result_type(float)) / length
         return jnp.where(step >= (self.num_cycles - 1) * length, 1.0, part**self.transition_speed)
 
 
