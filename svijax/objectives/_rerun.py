@@ -102,7 +102,10 @@ class Rerun(Estimator):
 
 @dataclass(frozen=True)
 class Surrogate(Rerun):
-    """An estimator of the first derivative alone."""
+    """An estimator of the first derivative alone.
+
+    The derivative of log q(z) at the draw itself, of expectation 0, is left out.
+    """
 
     @abstractmethod
     def surrogate(self, place: Place) -> Any:
@@ -129,11 +132,17 @@ def revised(run: Run, make: MakeTerms, estimator_at: Callable[[Sample], Estimato
     chosen = {site.name: estimator_at(site) for site in latents}
     branching = [(name, e) for name, e in chosen.items() if isinstance(e, Branching)]
     # One draw of the other sites is enough for an expectation: these look at the first pass, not into branches.
-    extra = [
-        e.surrogate(_place(e, run, make, first, n)) for n, e in chosen.items() if isinstance(e, Surrogate)
-    ]
+    places = [(e, _place(e, run, make, first, n)) for n, e in chosen.items() if isinstance(e, Surrogate)]
+    extra = [part for e, place in places for part in (e.surrogate(place), _without_own(place))]
     terms = _branched(run, make, first, branching, {})
     return replace(terms, extra=add_up(extra)) if extra else terms
+
+
+def _without_own(place: Place) -> Any:
+    """Minus the derivative of log q of the draw itself, whose expectation is 0: nothing is left that varies with it."""
+    own = [c.value for c in place.linked(place.first.terms) if (c.role, c.name) == ("q", place.name)]
+    value = add_up([jnp.sum(x) for x in own])
+    return jax.lax.stop_gradient(value) - value
 
 
 def _branched(
