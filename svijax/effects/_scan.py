@@ -41,6 +41,8 @@ def scan(
     :raises ArgumentError: no steps, or two numbers of them. :raises ModelError: two sites of one name in the body, or
         a mutable.
     """
+    if not isinstance(history, int) or history < 0:
+        raise ArgumentError(message(f"{where()} scan: history is a number of steps.", got=repr(history)))
     steps = Steps(_length(xs, length), history)
     first = steps.length - 1 if reverse else 0
     # As arrays, so that nobody takes the numbers of the first step for those of all steps.

@@ -163,6 +163,48 @@ def test_in_a_scan_the_choice_is_of_the_step() -> None:
     np.testing.assert_allclose(sites["s"].fn.scale, [1.0, 2.0, 1.0])
 
 
+@pytest.mark.parametrize("pred", [True, False])
+def test_a_scan_in_a_branch(pred: bool) -> None:
+    def program(pred: Any, y: Any) -> None:
+        def loop(rate: float) -> Any:
+            def step(c: Any, y_t: Any) -> Any:
+                c = sample("x", Normal(rate * c, 1.0))
+                sample("y", Normal(c, rate), obs=y_t)
+                return c, None
+
+            return lambda first: svijax.scan(step, first, y)[0]
+
+        with svijax.plate("N", 3, 2):
+            last = svijax.cond(pred, loop(0.5), loop(2.0), jnp.ones(2))
+            svijax.deterministic("last", last)
+
+    y = np.arange(8.0).reshape(4, 2)
+    sites = sites_of(program, jnp.array(pred), y)
+    x, rate = sites["x"], 0.5 if pred else 2.0
+    assert [s.length for s in x.steps] == [4] and x.scale == 1.5 and x.fn.batch_shape == (4, 2)
+    before = jnp.concatenate([jnp.ones((1, 2)), x.value[:-1]])
+    np.testing.assert_allclose(x.fn.loc, rate * before)
+    np.testing.assert_allclose(sites["last"].value, x.value[-1])
+    want = 1.5 * np.sum(Normal(x.value, rate).log_prob(y))
+    np.testing.assert_allclose(log_density(sites)["y"], want, rtol=1e-12)
+
+
+def test_keys_inside() -> None:
+    draw = lambda _: (sample("x", Normal()), jax.random.normal(svijax.prng_key()))  # noqa: E731
+    with seed(rng_seed=0), trace() as sites:
+        x, other = svijax.cond(jnp.array(False), draw, draw, None)
+    np.testing.assert_array_equal(x, sites["x"].value)
+    np.testing.assert_array_equal(x, sites_of_plain()["x"].value)
+    assert x != other
+
+
+def sites_of_plain() -> Any:
+    """A site inside is drawn with the key that it would have outside."""
+    with seed(rng_seed=0), trace() as sites:
+        sample("x", Normal())
+    return sites
+
+
 def test_transformations() -> None:
     def total(key: Any, pred: Any) -> Any:
         return sum(log_density(trace(seed(model, key)).get_trace(pred, Y)).values())

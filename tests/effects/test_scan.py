@@ -492,6 +492,11 @@ ERRORS = {
         r"two sites are named 'x'",
     ),
     "empty": (stating(lambda _: sample("x", Normal()), length=0), ArgumentError, r"there are no steps"),
+    "history": (
+        lambda: svijax.scan(lambda c, x: (c, x), 0.0, None, 3, False, -1),
+        ArgumentError,
+        r"history is a number of steps",
+    ),
     "unknown": (stating(lambda _: 0.0, length=None), ArgumentError, r"nothing says how many steps"),
     "lengths": (
         stating(lambda _: 0.0, (np.zeros(3), np.zeros(2)), None),

@@ -20,9 +20,10 @@ from exact_expectations import (
 
 import svijax
 import svijax.distributions as dist
-from svijax import Trace_ELBO, TraceGraph_ELBO
+from svijax import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from svijax.density._run import cut
 from svijax.handlers import mask, scale, seed, substitute, trace
-from svijax.objectives import _score, _terms
+from svijax.objectives import ClosedFormEntropy, NoBaseline, PathDerivative, ScoreFunction, _score, _terms
 
 sample, plate, param = svijax.sample, svijax.plate, svijax.param
 Bernoulli, Normal = dist.Bernoulli, dist.Normal
@@ -146,6 +147,57 @@ def test_one_of_the_two_is_a_scan(scanned: str) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), *found)
 
 
+def levels(reverse: bool, unrolled: bool) -> Any:
+    def model() -> None:
+        level = sample("level", Normal(0.0, 1.0))
+
+        def step(c: Any, y: Any, end: str) -> Any:
+            x = sample(f"x{end}", Normal(0.8 * c + level, 1.0))
+            sample(f"y{end}", Normal(0.3 * x * x, 1.0), obs=y)
+            return x
+
+        over_time(step, jnp.zeros(()), jnp.asarray(Y[:, 0]), unrolled)
+
+    def guide() -> None:
+        sample("level", Normal(param("m", 0.1), 0.7))
+        k, loc = param("k", 0.5), param("loc", jnp.zeros(T))
+        one = lambda c, m, end: sample(f"x{end}", Normal(m + k * c, param("s", 0.6)))  # noqa: E731
+        if not unrolled:
+            svijax.scan(lambda c, m: (one(c, m, ""), None), 0.0, loc, reverse=reverse)
+            return
+        c = jnp.zeros(())
+        for t in reversed(range(T)) if reverse else range(T):
+            c = one(c, loc[t], f"_{t}")
+
+    return model, guide
+
+
+LEVELS = {"m": np.array(0.1), "k": np.array(0.5), "s": np.array(0.6), "loc": np.array([0.2, -0.1])}
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("estimator", [PathDerivative(), ClosedFormEntropy()], ids=lambda e: type(e).__name__)
+def test_estimators_are_those_of_the_unrolled_program(reverse: bool, estimator: Any) -> None:
+    e = np.array([0.5, -0.7])
+    apart = {f"x_{t}": e[t] for t in range(T)}
+    found = []
+    for unrolled, noise in ((False, {"x": e}), (True, apart)):
+        pair, objective = levels(reverse, unrolled), Trace_ELBO(estimator=estimator)
+        at = Expectation(*pair, gauss_hermite({}), objective=objective).at
+        noise = {"level": np.array(0.3), **noise}
+        found.append(jax.jit(jax.value_and_grad(lambda p, at=at, n=noise: at(p, {}, n)[0]))(LEVELS))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), *found)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_closed_forms_have_the_same_expectation(reverse: bool) -> None:
+    nodes = gauss_hermite({"level": (), "x": (T,)}, 6)
+    pair = levels(reverse, False)
+    _, got = assert_unbiased(Expectation(*pair, nodes, objective=TraceMeanField_ELBO()), LEVELS)
+    want = jax.jit(Expectation(*pair, nodes).of_derivative)(LEVELS)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), got, want)
+
+
 # Draws without pathwise gradients: what comes later in a step is read by what comes earlier in the next
 
 
@@ -256,6 +308,40 @@ def more(name: str, program: Any) -> Any:
         svijax.factor(f"{name}_more", 0.02 * site.fn.log_prob(site.value))
 
     return changed
+
+
+def test_what_is_cut_off_is_cut_off_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A draw that takes a score passes no derivative to what the body makes of it."""
+
+    def model() -> None:
+        sample("y", Normal(sample("x", Normal()) * sample("w", Normal()), 1.0), obs=0.3)
+
+    def step(c: Any, _: Any) -> Any:
+        x = sample("x", Normal(param("k", 0.4) + c, 0.8))
+        return sample("w", Normal(0.7 * x, 0.5)), None
+
+    def gradient(plain: bool) -> Any:
+        guide = (lambda: step(0.1, None)) if plain else (lambda: svijax.scan(step, 0.1, None, length=1))
+        score = Trace_ELBO(estimator={"x": ScoreFunction(NoBaseline())})
+        at = Expectation(model_of(plain), guide, gauss_hermite({}), objective=score).at
+        e = np.array(0.5) if plain else np.array([0.5])
+        return jax.grad(lambda k: at({"k": k}, {}, {"x": e, "w": -e})[0])(jnp.array(0.4))
+
+    def model_of(plain: bool) -> Any:
+        return model if plain else lambda: svijax.scan(lambda c, _: (c, model()), 0.0, None, length=1)
+
+    want = gradient(True)
+    np.testing.assert_allclose(gradient(False), want, rtol=1e-10)
+    monkeypatch.setattr(cut, "sees_inside", False)
+    assert abs(gradient(False) - want) > 1e-3
+
+
+def test_the_sites_of_a_scan_count_as_made_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the order of statements alone the earlier site would lack the score of the later one's last step."""
+    nodes = enumerated({"a": (T, 2), "b": (T, 2)})
+    monkeypatch.setattr(_score, "loop_of", lambda site: site)
+    _, got, want = compare(Expectation(*switching(), nodes), SWITCH)
+    assert max(abs(got[name] - want[name]) for name in got) > 1e-3
 
 
 # What is kept apart
