@@ -20,7 +20,7 @@ from svijax.distributions import Delta, Independent, describe, has_kl, kl_diverg
 from svijax.effects import Mutable, Sample, Site
 from svijax.handlers import Trace
 
-from ._estimators import Estimator, Pathwise, ScoreFunction
+from ._estimators import ClosedFormEntropy, Estimator, PathDerivative
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _without_dependence(q: Sample, p: Any, vector: Any, asked: Any) -> Verdict:
         return Verdict(None, "only the guide has it")
     for site in (q, vector):
         chosen = asked(site)
-        if chosen is not None and not isinstance(chosen, Pathwise | ScoreFunction):
+        if isinstance(chosen, ClosedFormEntropy | PathDerivative):
             return Verdict(None, f"{type(chosen).__name__} is set at {site.name!r}")
     if type(q.fn) is Delta and q.law is None:
         return Verdict(None, "a point, given the draws that it is made of")

@@ -24,7 +24,14 @@ from svijax import SVI, Trace_ELBO, TraceMeanField_ELBO
 from svijax.density import Dependence
 from svijax.guides import AutoDelta, AutoDiagonalNormal, AutoMultivariateNormal, AutoNormal, _packed
 from svijax.handlers import mask, scale
-from svijax.objectives import ClosedFormEntropy, PathDerivative, ScoreFunction, _closed_kl, _trace_mean_field
+from svijax.objectives import (
+    ClosedFormEntropy,
+    Enumerate,
+    PathDerivative,
+    ScoreFunction,
+    _closed_kl,
+    _trace_mean_field,
+)
 
 sample, plate, param = svijax.sample, svijax.plate, svijax.param
 Bernoulli, Normal = dist.Bernoulli, dist.Normal
@@ -317,6 +324,17 @@ def test_sites_of_a_scan(x64: None, coupling: float) -> None:
     case, params = Expectation(model, guide, enumerated({"z": (2,)})), {"u": 0.3, "v": 0.8}
     assert_same(case, params)
     assert_same(case, params, svijax.TraceGraph_ELBO())
+
+
+def test_a_sum_over_values_beside_it_leaves_no_variance(x64: None) -> None:
+    case = other_order()
+    objective = TraceMeanField_ELBO(estimator=Enumerate())
+    assert objective.report(case.expectation.model, case.expectation.guide).closed == ("b",)
+    model, guide = case.expectation.model, case.expectation.guide
+    gradient = jax.grad(lambda p, key: objective.loss(key, p, model, guide))
+    got = jax.jit(jax.vmap(gradient, (None, 0)))(case.params, jax.random.split(KEY, 5))
+    want = jax.jit(jax.grad(case.expectation.loss))(case.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, np.full(5, b), rtol=1e-9, atol=1e-12), got, want)
 
 
 # Autoguides
