@@ -235,6 +235,8 @@ def test_vimco_lowers_the_variance_and_is_the_default(x64: None) -> None:
 # Subsampling: the bound does not depend on the size of the minibatch
 
 DATA = np.array([0.3, -0.2, 1.5, 2.0])
+# Another array: JAX remembers in which precision it saw one first.
+SINGLE = DATA.astype(np.float32)
 
 
 def local(batch: int, rows: Any = None, factor: float = 1.0) -> Expectation:
@@ -267,7 +269,7 @@ def by_hand(count: int, alpha: float) -> float:
     return total
 
 
-@pytest.mark.parametrize(("batch", "count", "alpha"), [(1, 5, 0.0), (2, 3, 0.0), (2, 2, 2.0), (4, 1, 0.0)])
+@pytest.mark.parametrize(("batch", "count", "alpha"), [(1, 5, 0.0), (2, 2, 2.0)])
 def test_the_bound_is_the_same_for_every_minibatch_size(
     x64: None, batch: int, count: int, alpha: float
 ) -> None:
@@ -295,7 +297,7 @@ def test_five_particles_over_minibatches_of_normals() -> None:
         def model() -> None:
             with plate("data", 4, batch):
                 z = sample("z", Normal(0.0, 1.0))
-                sample("x", Normal(z, 1.0), obs=svijax.subsample(DATA))
+                sample("x", Normal(z, 1.0), obs=svijax.subsample(SINGLE))
 
         def guide() -> None:
             with plate("data", 4, batch):
@@ -304,7 +306,7 @@ def test_five_particles_over_minibatches_of_normals() -> None:
         return model, guide
 
     e = np.random.default_rng(0).normal(size=(400_000, 5, 4))
-    log_w = -0.5 * (DATA - e) ** 2 - 0.5 * np.log(2 * np.pi)
+    log_w = -0.5 * (SINGLE - e) ** 2 - 0.5 * np.log(2 * np.pi)
     want = -np.sum(np.log(np.mean(np.exp(log_w), axis=1)), axis=1)
     error = want.std() / np.sqrt(len(want))
     for batch in (4, 2, 1):
@@ -324,15 +326,16 @@ def test_a_hundred_elements_two_at_a_time() -> None:
 
         return run
 
-    for batch, alpha, count in ((2, 0.0, 2), (100, 0.0, 3), (2, 2.0, 3), (7, -1.0, 2)):
+    for batch, alpha, count in ((2, 0.0, 2), (7, 2.0, 3)):
         loss = RenyiELBO(alpha, count).loss(
             jax.random.key(0), {}, program(batch, True), program(batch, False)
         )
         np.testing.assert_allclose(loss, 51.0825624, rtol=1e-6)
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
-@pytest.mark.parametrize(("n", "k"), [(3, 5), (2, 5), (2, 3), (1, 1)])
+@pytest.mark.parametrize(
+    ("n", "k", "order"), [(3, 5, (0, 1, 2)), (2, 3, (0, 1, 2)), (2, 3, (2, 0, 1)), (1, 1, (1, 2, 0))]
+)
 def test_three_plates_two_of_which_subsample(n: int, k: int, order: tuple[int, ...]) -> None:
     """Slices of shape (n, 4, k), their sum scaled by 3 · 5 / (n k): each is its own problem."""
     sizes, batches = (3, 4, 5), (n, 4, k)
@@ -382,7 +385,7 @@ def test_a_plate_that_does_not_hold_every_site() -> None:
             m = sample("m", Normal(0.0, 1.0)) if where == "model" else 0.0
             with plate("data", 4, 2):
                 z = sample("z", Normal(m, 1.0))
-                sample("x", Normal(z, 1.0), obs=svijax.subsample(DATA))
+                sample("x", Normal(z, 1.0), obs=svijax.subsample(SINGLE))
 
         def guide() -> None:
             if where == "model":
@@ -409,7 +412,7 @@ def test_a_plate_that_does_not_hold_every_site() -> None:
 def test_no_latents_gives_the_elbo() -> None:
     def model() -> None:
         with plate("data", 4):
-            sample("x", Normal(param("m", 0.3), 1.0), obs=DATA)
+            sample("x", Normal(param("m", 0.3), 1.0), obs=SINGLE)
 
     def guide() -> None:
         return None
@@ -461,7 +464,7 @@ def test_latents_of_a_shared_vector_are_weighed_apart() -> None:
         with plate("data", 4):
             s = sample("s", dist.LogNormal(0.0, 0.5))
             w = sample("w", Normal(0.0, 1.0).expand([2]).to_event(1))
-            sample("x", Normal(w.sum(-1), s), obs=DATA)
+            sample("x", Normal(w.sum(-1), s), obs=SINGLE)
 
     def guide() -> None:
         with plate("data", 4):
@@ -495,7 +498,7 @@ def test_autoguides_fit(family: Any, chosen: Any) -> None:
         s = sample("s", dist.LogNormal(0.0, 0.5))
         with plate("data", 4):
             z = sample("z", Normal(0.0, 1.0))
-            sample("x", Normal(z, s), obs=DATA)
+            sample("x", Normal(z, s), obs=SINGLE)
 
     svi = SVI(model, family(model), optax.adam(0.05), ImportanceWeightedELBO(4, estimator=chosen))
     fit = svi.run(jax.random.key(0), 600, progress_bar=False)
@@ -524,7 +527,7 @@ def test_more_particles_tighten_the_bound() -> None:
     bounds = []
     for count in (1, 5, 50):
         svi = SVI(model, guide, optax.adam(0.05), ImportanceWeightedELBO(count))
-        fit = svi.run(jax.random.key(0), 400, y, progress_bar=False)
+        fit = svi.run(jax.random.key(0), 300, y, progress_bar=False)
         mean, error = svi.estimate(fit.state, y, num_particles=4000)
         bounds.append(-mean)
         assert -mean < evidence + 4 * error
