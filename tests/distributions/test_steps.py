@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from distribution_case import DistCase
-from distribution_cases import every_case
+from distribution_cases import every
 
 import svijax.distributions as dist
 from svijax.distributions import transforms
@@ -23,7 +23,7 @@ def over_steps(*steps: Any) -> Any:
     return steps[0].over_steps(stacked, len(steps))
 
 
-@every_case
+@every(costly=True)
 def test_shapes_of_steps(case: DistCase) -> None:
     one = case.make().expand((2, 3))
 

@@ -227,7 +227,11 @@ def test_a_fit_reaches_the_evidence() -> None:
     np.testing.assert_allclose(last, means[-1], atol=0.05)
 
 
-@pytest.mark.parametrize("kind", [AutoMultivariateNormal, AutoDiagonalNormal], ids=lambda g: g.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [AutoMultivariateNormal, pytest.param(AutoDiagonalNormal, marks=pytest.mark.slow)],
+    ids=lambda g: g.__name__,
+)
 def test_an_autoguide_reaches_its_bound(kind: Any) -> None:
     size = 20
     y = jnp.asarray(data(size), jnp.float32)

@@ -107,7 +107,7 @@ def test_loss_and_gradient_are_those_of_the_unrolled_program(
     apart = {"level": np.array(0.4), **{f"x_{t}": e[t] for t in range(T)}}
     found = []
     for unrolled, here in ((False, noise), (True, apart)):
-        for objective in OBJECTIVES:
+        for objective in OBJECTIVES[: 1 if unrolled else 2]:
             expectation = Expectation(
                 *state_space(rows, masked, outer, unrolled), gauss_hermite({}), objective=objective
             )
@@ -237,17 +237,20 @@ def switching(rows: int | None = None, masked: bool = False, unrolled: bool = Fa
 SWITCH = {"k": np.array(0.4), "p": np.array(0.3), "q": np.array(-0.5)}
 
 
-@every_objective
-@pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
+@pytest.mark.parametrize(
+    ("objective", "masked"),
+    [(Trace_ELBO(), True), (TraceGraph_ELBO(), False)],
+    ids=lambda x: x if isinstance(x, bool) else type(x).__name__,
+)
 def test_scores_of_a_scan(objective: Any, masked: bool) -> None:
     nodes = enumerated({"a": (T, 2), "b": (T, 2)})
     pair = switching(masked=masked)
     loss, got = assert_unbiased(Expectation(*pair, nodes, objective=objective), SWITCH)
     apart = enumerated({f"{n}_{t}": (2,) for n in "ab" for t in range(T)})
     plain = switching(masked=masked, unrolled=True)
-    want = compare(Expectation(*plain, apart, objective=objective), SWITCH)
+    want = jax.jit(jax.value_and_grad(Expectation(*plain, apart, objective=objective).loss))(SWITCH)
     np.testing.assert_allclose(loss, want[0], rtol=1e-10)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), got, want[2])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), got, want[1])
 
 
 @every_objective
@@ -256,9 +259,9 @@ def test_scores_of_a_scan_in_a_minibatch(objective: Any) -> None:
     part = Expectation(*switching(rows=1), nodes, objective=objective)
     full = Expectation(*switching(), enumerated({"a": (T, 2), "b": (T, 2)}), objective=objective)
     loss, got = over_minibatches(part, SWITCH, "N", 2, 1)
-    want = compare(full, SWITCH)
+    want = jax.jit(jax.value_and_grad(full.loss))(SWITCH)
     np.testing.assert_allclose(loss, want[0], rtol=1e-10)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), got, want[2])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), got, want[1])
 
 
 def mixed_pair() -> Any:
