@@ -93,4 +93,4 @@ def _in_place(site: Sample, data: Any) -> Any:
             axes[axis] = frame.indices
     if jnp.shape(data) == jnp.shape(value):
         return value
-    return jnp.asarray(data).at[jnp.ix_(*map(jnp.asarray, axes))].set(value)
+    return jnp.asarray(data, value.dtype).at[jnp.ix_(*map(jnp.asarray, axes))].set(value)
