@@ -27,10 +27,14 @@ from .fitting import SVIRunResult as SVIRunResult
 from .fitting import SVIState as SVIState
 from .objectives import SVGD as SVGD
 from .objectives import EnergyDistance as EnergyDistance
+from .objectives import ImportanceWeightedELBO as ImportanceWeightedELBO
+from .objectives import RenyiELBO as RenyiELBO
+from .objectives import ReweightedWakeSleep as ReweightedWakeSleep
 from .objectives import SteinELBO as SteinELBO
 from .objectives import Trace_ELBO as Trace_ELBO
 from .objectives import Trace_MMD as Trace_MMD
 from .objectives import TraceEnum_ELBO as TraceEnum_ELBO
 from .objectives import TraceGraph_ELBO as TraceGraph_ELBO
 from .objectives import TraceMeanField_ELBO as TraceMeanField_ELBO
+from .objectives import TraceTailAdaptive_ELBO as TraceTailAdaptive_ELBO
 from .posterior import Predictive as Predictive
