@@ -22,8 +22,8 @@ from ._enumeration import joint_terms as joint_terms
 from ._enumeration import log_weight as log_weight
 from ._enumeration import plates_of_traces as plates_of_traces
 from ._enumeration import standing_of as standing_of
-from ._enumeration import summed_over_plates as summed_over_plates
 from ._enumeration import stated_log_prob as stated_log_prob
+from ._enumeration import summed_over_plates as summed_over_plates
 from ._enumeration import terms_of as terms_of
 from ._enumeration import watched as watched
 from ._enumeration import with_axes as with_axes

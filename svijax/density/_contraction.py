@@ -63,11 +63,12 @@ def contract(
     plates: Plates,
     kept: Mapping[str, frozenset[str]] | None = None,
     largest: bool = False,
+    steps_wanted: bool = True,
 ) -> Contraction:
     """Sum the ``variables``, given with the plates that each lives in, out of the product of the factors.
 
     :param kept: variables that factors may have and that stay, with their plates.
-    :param largest: the largest term in the place of the sum.
+    :param largest: the largest term in the place of the sum. :param steps_wanted: whether ``assign`` is to follow.
     :raises ModelError: a variable that is read outside of its plates; plates of a component that are no tree; a kept
         variable that lives in a plate that had to be multiplied over.
     """
@@ -84,7 +85,7 @@ def contract(
         for part in components(groups.pop(leaf), here):
             read = {v for f in part for v in f.variables}
             local = [v for v in here if v in read] if read else []
-            for f in _eliminated(part, local, leaf, plates, largest, steps):
+            for f in _eliminated(part, local, leaf, plates, (largest, steps_wanted), steps):
                 homeless = [v for v in f.variables if v in variables]
                 if not homeless:
                     done.append(f)
@@ -143,13 +144,13 @@ def _eliminated(
     local: list[str],
     leaf: frozenset[str],
     plates: Plates,
-    largest: bool,
+    how: tuple[bool, bool],
     steps: list[Step],
 ) -> list[Factor]:
     if not local:
         return part
     sites = tuple(dict.fromkeys(s for f in part for s in f.sites))
-    rest, new = eliminate([(f.array, f.variables) for f in part], local, plates.shape(leaf), largest)
+    rest, new = eliminate([(f.array, f.variables) for f in part], local, plates.shape(leaf), *how)
     steps.extend(new)
     return [Factor(array, variables, leaf, sites) for array, variables in rest]
 

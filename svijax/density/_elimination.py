@@ -14,6 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ._chains import find_chain, multiply_chain
 from ._log_products import log_sum_product
 from ._rows import rows_of, stacked
 
@@ -49,12 +50,21 @@ class _Group:
 
 
 def eliminate(
-    tables: Tables, variables: Sequence[str], plates: tuple[int, ...], largest: bool = False
+    tables: Tables,
+    variables: Sequence[str],
+    plates: tuple[int, ...],
+    largest: bool = False,
+    steps_wanted: bool = True,
 ) -> tuple[Tables, list[Step]]:
     """The tables that are left when the variables are summed (``largest``: maximised) out of the product, and how.
 
     :param plates: the number of elements along each dim of plates.
+    :param steps_wanted: whether ``assign`` is to follow. If not, long chains are products of matrices.
     """
+    if not (largest or steps_wanted):
+        while path := find_chain(tables, variables):
+            tables, gone = multiply_chain(tables, path, variables, len(plates))
+            variables = [v for v in variables if v not in gone]
     order = {v: i for i, v in enumerate(dict.fromkeys(v for _, names in tables for v in names))}
     sizes = {v: n for array, names in tables for v, n in zip(names, array.shape)}
     given = max([_SMALL_TABLE, *(math.prod(sizes[v] for v in names) for _, names in tables)])

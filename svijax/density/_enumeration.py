@@ -212,7 +212,8 @@ def joint_terms(
         weight = common_weight(group, list(local))
         sites = tuple(dict.fromkeys(name for f in part for name in f.sites))
         out += [
-            Term(replace(f, sites=sites), weight) for f in _added(contract(part, local, plates, kept).factors)
+            Term(replace(f, sites=sites), weight)
+            for f in _added(contract(part, local, plates, kept, steps_wanted=False).factors)
         ]
     return out
 
@@ -261,7 +262,7 @@ def log_weight(
     tables = [(log_q[v].array, log_q[v].variables) for v in log_q if v in upstream]
     gone = [v for v in upstream if v not in names]
     if gone:
-        tables, _ = eliminate(tables, gone, plates.shape(around))
+        tables, _ = eliminate(tables, gone, plates.shape(around), steps_wanted=False)
     factors = [Factor(array, variables, around) for array, variables in tables]
     return _added(factors, tuple(names))[0]
 

@@ -19,7 +19,7 @@ def log_sum_exp(x: Any, axes: tuple[int, ...]) -> Any:
         return x
     top = jax.lax.stop_gradient(jnp.max(x, axis=axes, keepdims=True))
     top = jnp.where(jnp.isfinite(top), top, jnp.zeros((), top.dtype))
-    return _log(jnp.sum(jnp.exp(x - top), axis=axes), jnp.squeeze(top, axes))
+    return log_of(jnp.sum(jnp.exp(x - top), axis=axes), jnp.squeeze(top, axes))
 
 
 def log_sum_product(
@@ -98,13 +98,14 @@ def _log_matmul(left: Any, right: Any, count: int, nesting: int) -> Any:
     shift_a, shift_b = (jnp.where(jnp.isfinite(t), t, jnp.zeros((), t.dtype)) for t in (top_a, top_b))
     sums = jnp.matmul(jnp.exp(a - shift_a), jnp.swapaxes(jnp.exp(b - shift_b), -1, -2), precision="highest")
     other = jnp.swapaxes(shift_b, -1, -2)
-    fast = _restored(_log(sums, shift_a + other), rows, columns, nesting)
+    fast = _restored(log_of(sums, shift_a + other), rows, columns, nesting)
     info = jnp.finfo(sums.dtype)
     floor = a.shape[-1] * float(info.tiny) / float(info.eps)
     empty = (top_a == -jnp.inf) | (jnp.swapaxes(top_b, -1, -2) == -jnp.inf)
     safe = jnp.all((sums >= floor) | empty | jnp.isnan(sums))
     own = tuple(range(1, 1 + count))
-    return jax.lax.cond(safe, lambda x, y: fast, lambda x, y: log_sum_exp(x + y, own), left, right)
+    slow = jax.checkpoint(lambda x, y: log_sum_exp(x + y, own))
+    return jax.lax.cond(safe, lambda x, y: fast, slow, left, right)
 
 
 def _as_matrix(table: Any, count: int, nesting: int) -> tuple[Any, tuple[int, ...]]:
@@ -130,7 +131,7 @@ def _restored(matrix: Any, rows: tuple[int, ...], columns: tuple[int, ...], nest
     return moved.reshape((matrix.shape[0], *shape, *matrix.shape[1:first]))
 
 
-def _log(sums: Any, shift: Any) -> Any:
+def log_of(sums: Any, shift: Any) -> Any:
     """log(sums) + shift; −inf, with derivative 0, where the sum is 0."""
     empty = sums == 0
     return jnp.where(empty, -jnp.inf, jnp.log(jnp.where(empty, 1.0, sums)) + shift)

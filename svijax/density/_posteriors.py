@@ -37,7 +37,8 @@ def marginals(model_trace: Mapping[str, Site], given: Collection[str] = ()) -> d
     def log_z(shift: Mapping[str, Any]) -> Any:
         own = [Factor(shift[v], (v,), home, (v,)) for v, home in variables.items()]
         return sum(
-            summed_over_plates(f, plates) for f in contract([*factors, *own], variables, plates).factors
+            summed_over_plates(f, plates)
+            for f in contract([*factors, *own], variables, plates, steps_wanted=False).factors
         )
 
     sites = [s for s in model_trace.values() if isinstance(s, Sample) and is_own(s, given)]
