@@ -20,6 +20,7 @@ class NoiseSpec:
 
     @property
     def size(self) -> int:
+        """The number of entries."""
         return math.prod(self.shape)
 
 

@@ -25,9 +25,11 @@ class Leaf:
 
     @property
     def size(self) -> int:
+        """The number of entries."""
         return math.prod(self.shape)
 
     def read(self, arrays: tuple[Any, ...]) -> Any:
+        """The leaf, out of the packed arrays; axes in front are kept."""
         array = arrays[self.slot]
         if self.offset is None:
             return array
@@ -50,6 +52,7 @@ class Layout:
     groups: tuple[tuple[str, ...], ...] = ()
 
     def leaves_of(self, name: str) -> tuple[Leaf, ...]:
+        """The leaves of the tree of this name."""
         return self.leaves[self.names.index(name)]
 
     def describe(self) -> dict[str, tuple[tuple[int, ...], ...]]:

@@ -56,10 +56,12 @@ class AffineBeta(Distribution):
 
     @property
     def low(self) -> Any:
+        """loc, the lower end of the support."""
         return self.loc
 
     @property
     def high(self) -> Any:
+        """loc + scale, the upper end of the support."""
         return self.loc + self.scale
 
     @property

@@ -23,10 +23,12 @@ class _TwoSided(LocationScale):
 
     @property
     def left_scale(self) -> Any:
+        """The scale below loc."""
         return self.scale * self._sides()[0]
 
     @property
     def right_scale(self) -> Any:
+        """The scale above loc."""
         return self.scale * self._sides()[1]
 
     def _z_log_prob(self, z: Any) -> Any:

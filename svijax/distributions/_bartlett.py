@@ -71,6 +71,7 @@ class Bartlett(Distribution):
 
     @property
     def scale_matrix(self) -> Any:
+        """V = S S^T."""
         return gram(self.scale_tril)
 
     @property

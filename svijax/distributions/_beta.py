@@ -181,8 +181,10 @@ class BetaProportion(Beta):
 
     @property
     def concentration1(self) -> Any:  # type: ignore[override]
+        """mean concentration, Beta's first parameter."""
         return self.mean * self.concentration
 
     @property
     def concentration0(self) -> Any:  # type: ignore[override]
+        """(1 - mean) concentration, Beta's second parameter."""
         return (1 - self.mean) * self.concentration

@@ -107,6 +107,7 @@ class CAR(Distribution):
 
     @property
     def is_sparse(self) -> bool:
+        """Whether the graph is kept by its edges and not as a matrix."""
         return self._graph is not None
 
     @property
@@ -120,6 +121,7 @@ class CAR(Distribution):
 
     @property
     def precision_matrix(self) -> Any:
+        """conditional_precision (D - correlation W), D the diagonal of the row sums of the adjacency matrix W."""
         weights, eye = self.adj_matrix, np.eye(self.event_shape[0], dtype=self.dtype)
         correlation = self.correlation[..., None, None]
         precision = weights.sum(axis=-1)[..., None] * eye - correlation * weights
@@ -181,6 +183,7 @@ class CAR(Distribution):
 
     @property
     def covariance_matrix(self) -> Any:
+        """The inverse of ``precision_matrix``."""
         return inverse_gram(self._root()).astype(self.dtype)
 
     @property

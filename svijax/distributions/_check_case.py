@@ -28,6 +28,7 @@ class Case:
         self.has_rsample = bool(getattr(d, "has_rsample", False))
 
     def subkey(self, i: int) -> jax.Array:
+        """Key ``i`` of this check."""
         return jax.random.fold_in(self.key, i)
 
     @functools.cached_property
@@ -59,6 +60,7 @@ class Case:
         return [i for i, x in enumerate(leaves) if jnp.issubdtype(jnp.result_type(x), jnp.floating)]
 
     def leaf_name(self, place: int) -> str:
+        """The name of a leaf in messages."""
         paths = jax.tree_util.tree_flatten_with_path(self.d)[0]
         return jax.tree_util.keystr(paths[place][0]).lstrip("._")
 

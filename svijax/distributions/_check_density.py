@@ -81,6 +81,7 @@ def _quadrature(case: Case) -> tuple[np.ndarray, Any, np.ndarray]:
 
 
 def draws(case: Case) -> str:
+    """Hold draws against the density: scalars by its integral, vectors by Stein's identity, counts by their masses."""
     if case.is_discrete:
         return _counts(case)
     if case.event:

@@ -43,6 +43,7 @@ def _against_differences(
 
 
 def log_prob(case: Case) -> str:
+    """Hold the derivatives of ``log_prob`` in the value and in each parameter against differences."""
     fix = "write log_prob in jnp, without stop_gradient, rounding or host callbacks."
     with jax.enable_x64(True):
         wide = case.cast(np.float64)
@@ -63,6 +64,7 @@ def log_prob(case: Case) -> str:
 
 
 def pathwise(case: Case) -> str:
+    """Hold the derivatives of draws in the parameters against differences, or where they have no noise, the score."""
     if not case.has_rsample:
         raise Unseen("has_rsample is False")
     if not case.is_tree or not case.float_leaves:

@@ -64,6 +64,7 @@ class Report:
 
     @property
     def failed(self) -> tuple[Check, ...]:
+        """The rows that are wrong."""
         return tuple(check for check in self.checks if check.ok is False)
 
     @property

@@ -18,6 +18,7 @@ def _expect(got: Any, expected: Any, what: str, fix: str) -> None:
 
 
 def shapes(case: Case) -> None:
+    """Draws have sample_shape + batch_shape + event_shape; densities and supports lose the event axes."""
     d, batch, shape = case.d, case.batch, case.shape
     for sample in ((), (3,), (2, 3)):
         value = d.sample(case.subkey(2), sample)
@@ -35,6 +36,7 @@ def shapes(case: Case) -> None:
 
 
 def support(case: Case) -> str:
+    """All draws lie in the support, and have a finite log density."""
     inside = np.asarray(case.d.support(jnp.asarray(case.draws)))
     if not inside.all():
         worst = case.draws[tuple(np.argwhere(~inside)[0])]
@@ -52,6 +54,7 @@ def support(case: Case) -> str:
 
 
 def dtypes(case: Case) -> None:
+    """Draws and densities keep the dtype of the parameters, strongly typed."""
     d = case.d
     kind = "discrete draws are integers" if case.is_discrete else "draws have the dtype of the parameters"
     fix = "cast constants to self.dtype; jnp.asarray(x, dtype) gives strong types."
@@ -80,6 +83,7 @@ def _same(got: Any, expected: Any, what: str, fix: str, tolerance: float = 2e-4)
 
 
 def pytree(case: Case) -> None:
+    """Flattened and built again, the distribution is the same, and its leaves are arrays."""
     if not case.is_tree:
         raise Unseen("the object is no pytree, so it cannot enter jit or vmap as an argument")
     leaves, tree = jax.tree.flatten(case.d)
@@ -95,6 +99,7 @@ def pytree(case: Case) -> None:
 
 
 def jit(case: Case) -> None:
+    """Densities and draws are the same under ``jax.jit``."""
     fix = "use jnp functions and jnp.where; no Python branch on values."
     fn = (lambda d, x: d.log_prob(x)) if case.is_tree else (lambda d, x: case.d.log_prob(x))
     arg = case.d if case.is_tree else 0
@@ -104,6 +109,7 @@ def jit(case: Case) -> None:
 
 
 def vmap(case: Case) -> None:
+    """Densities, draws and shapes are right where each leaf has one more axis, and inside ``jax.vmap``."""
     if not case.is_tree or not jax.tree.leaves(case.d):
         raise Unseen("there are no leaves to map over")
     fix = "store no shapes: derive batch_shape and event_shape from the leaves (the base class does)."
@@ -126,6 +132,7 @@ def vmap(case: Case) -> None:
 
 
 def copies(case: Case) -> str | None:
+    """``expand``, ``to_event`` and ``mask`` have the right shapes and densities."""
     d = case.d
     if not all(hasattr(d, name) for name in ("expand", "to_event", "mask")):
         raise Unseen("the object has not expand, to_event and mask")

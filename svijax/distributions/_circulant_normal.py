@@ -109,10 +109,12 @@ class CirculantNormal(Distribution):
 
     @property
     def covariance_matrix(self) -> Any:
+        """C_ij = covariance_row[(i - j) mod n]."""
         return _circulant(self.covariance_row)
 
     @property
     def precision_matrix(self) -> Any:
+        """The inverse of the covariance, circulant too."""
         return _circulant(_irfft(1 / self.covariance_rfft, self.event_shape[0]))
 
     @property

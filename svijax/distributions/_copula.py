@@ -96,6 +96,7 @@ class GaussianCopula(Distribution):
 
     @property
     def correlation_matrix(self) -> Any:
+        """R = L L^T, the correlations of the normal scores."""
         return jnp.matmul(self.correlation_cholesky, jnp.swapaxes(self.correlation_cholesky, -2, -1))
 
     def _has_pathwise(self) -> bool:
@@ -158,10 +159,12 @@ class GaussianCopulaBeta(GaussianCopula):
 
     @property
     def concentration1(self) -> Any:
+        """The first parameter of the Beta marginals."""
         return self.marginal_dist.concentration1
 
     @property
     def concentration0(self) -> Any:
+        """The second parameter of the Beta marginals."""
         return self.marginal_dist.concentration0
 
 

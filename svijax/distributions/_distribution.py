@@ -82,6 +82,7 @@ class Distribution(Record):
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
+        """The axes of independent draws, not identically distributed."""
         shapes = []
         for name in self._fields:
             leaf = self._held(name)
@@ -92,10 +93,12 @@ class Distribution(Record):
 
     @property
     def event_shape(self) -> tuple[int, ...]:
+        """The shape of one value."""
         return ()
 
     @property
     def event_dim(self) -> int:
+        """The number of axes of one value."""
         return len(self.event_shape)
 
     def shape(self, sample_shape: Sequence[int] = ()) -> tuple[int, ...]:
@@ -111,6 +114,7 @@ class Distribution(Record):
 
     @property
     def is_discrete(self) -> bool:
+        """Whether values are integers, so that the density is a mass."""
         return self.support.is_discrete
 
     # Draws
@@ -129,6 +133,7 @@ class Distribution(Record):
 
     @property
     def has_enumerate_support(self) -> bool:
+        """Whether ``enumerate_support`` lists the values."""
         return self._enumerable
 
     @property
@@ -178,10 +183,12 @@ class Distribution(Record):
 
     @property
     def mean(self) -> Any:
+        """E X, of shape ``batch_shape + event_shape``."""
         self._lacks("a mean in closed form", "average draws of sample(key, (n,))")
 
     @property
     def variance(self) -> Any:
+        """E (X - E X)^2 by entries, of shape ``batch_shape + event_shape``."""
         self._lacks("a variance in closed form", "take the variance of draws of sample(key, (n,))")
 
     def cdf(self, value: Any) -> Any:

@@ -156,8 +156,10 @@ class Chi2(Gamma):
 
     @property
     def concentration(self) -> Any:  # type: ignore[override]
+        """df / 2."""
         return 0.5 * self.df
 
     @property
     def rate(self) -> Any:  # type: ignore[override]
+        """1 / 2."""
         return np.full(np.shape(self.df), 0.5, self.dtype)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-# The recursions are compiled as wholes: step by step, each of their log2 T sizes would be compiled by itself.
-# A product that is chained over time must not be rounded to fewer bits than its factors.
-matmul = partial(jnp.matmul, precision="highest")
-
-
-def transpose(matrix: Any) -> Any:
-    return jnp.swapaxes(matrix, -2, -1)
+from svijax.base import matmul, transposed
 
 
 def apply(matrix: Any, vector: Any) -> Any:
@@ -22,6 +15,7 @@ def apply(matrix: Any, vector: Any) -> Any:
     return jnp.squeeze(matmul(matrix, vector[..., None]), -1)
 
 
+# The recursions are compiled as wholes: step by step, each of their log2 T sizes would be compiled by itself.
 @jax.jit
 def affine_recursion(matrices: Any, x: Any) -> Any:
     """y_t = A_t y_(t-1) + x_t with y_0 = 0: x (…, T, n); matrices (…, T, n, n), or (…, 1, n, n) for one A.
@@ -35,7 +29,7 @@ def affine_recursion(matrices: Any, x: Any) -> Any:
             longer = matmul(matrices[..., step:, :, :], matrices[..., :-step, :, :])
             matrices = jnp.concatenate([matrices[..., :step, :, :], longer], axis=-3)
         else:
-            carried = matmul(x[..., :-step, :], transpose(matrices[..., 0, :, :]))
+            carried = matmul(x[..., :-step, :], transposed(matrices[..., 0, :, :]))
             matrices = matmul(matrices, matrices) if 2 * step < size else matrices
         front = jnp.broadcast_to(x[..., :step, :], (*carried.shape[:-2], step, x.shape[-1]))
         x = jnp.concatenate([front, x[..., step:, :] + carried], axis=-2)
@@ -62,15 +56,15 @@ def combine(first: Factor, second: Factor) -> Factor:
     eye = jnp.eye(first.C.shape[-1], dtype=first.C.dtype)
     inverse = jnp.linalg.inv(eye + matmul(first.C, second.J))
     forward = matmul(second.A, inverse)
-    backward = transpose(matmul(inverse, first.A))
-    spread = matmul(matmul(forward, first.C), transpose(second.A)) + second.C
+    backward = transposed(matmul(inverse, first.A))
+    spread = matmul(matmul(forward, first.C), transposed(second.A)) + second.C
     known = matmul(matmul(backward, second.J), first.A) + first.J
     return Factor(
         matmul(forward, first.A),
         apply(forward, first.b + apply(first.C, second.eta)) + second.b,
-        0.5 * (spread + transpose(spread)),
+        0.5 * (spread + transposed(spread)),
         apply(backward, second.eta - apply(second.J, first.b)) + first.eta,
-        0.5 * (known + transpose(known)),
+        0.5 * (known + transposed(known)),
     )
 
 
@@ -90,13 +84,13 @@ class LinearModel(NamedTuple):
 @jax.jit
 def factors_of(model: LinearModel, y: Any) -> Factor:
     """The factor of every step, of observations y (T, …); the matrices of steps alike are computed once."""
-    spread = matmul(matmul(model.H, model.Q), transpose(model.H)) + model.R
+    spread = matmul(matmul(model.H, model.Q), transposed(model.H)) + model.R
     seen = matmul(model.H, model.F)
     solve = _solver(spread)
-    gain = transpose(solve(matmul(model.H, model.Q)))
+    gain = transposed(solve(matmul(model.H, model.Q)))
     kept = jnp.eye(gain.shape[-2], dtype=gain.dtype) - matmul(gain, model.H)
     gap = y - apply(model.H, model.q) - model.r
-    information = transpose(solve(seen))
+    information = transposed(solve(seen))
     factor = Factor(
         matmul(kept, model.F),
         model.q + apply(gain, gap),
@@ -145,8 +139,8 @@ def filtered(start: Factor, factors: Factor) -> Factor:
 def predictive(model: LinearModel, before: Factor, y: Any) -> tuple[Any, Any]:
     """Whitened y_t minus its mean given y_1 … y_(t-1), and the log determinant of the factor that whitens."""
     mean = apply(model.F, before.b) + model.q
-    spread = matmul(matmul(model.F, before.C), transpose(model.F)) + model.Q
-    spread = matmul(matmul(model.H, spread), transpose(model.H)) + model.R
+    spread = matmul(matmul(model.F, before.C), transposed(model.F)) + model.Q
+    spread = matmul(matmul(model.H, spread), transposed(model.H)) + model.R
     gap = y - apply(model.H, mean) - model.r
     chol = jnp.linalg.cholesky(spread)
     white = _solve_lower(chol, gap[..., None])
@@ -163,4 +157,4 @@ def smoothed(forward: Factor, factors: Factor) -> tuple[Any, Any]:
     eye = jnp.eye(known.shape[-1], dtype=known.dtype)
     inverse = jnp.linalg.inv(eye + matmul(forward.C, known))
     spread = matmul(inverse, forward.C)
-    return apply(inverse, forward.b + apply(forward.C, eta)), 0.5 * (spread + transpose(spread))
+    return apply(inverse, forward.b + apply(forward.C, eta)), 0.5 * (spread + transposed(spread))

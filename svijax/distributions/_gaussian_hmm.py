@@ -9,7 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ArgumentError, NoiseSpec, ShapeError, as_array, as_key, draw_noise, message
+from svijax.base import (
+    ArgumentError,
+    NoiseSpec,
+    ShapeError,
+    as_array,
+    as_key,
+    draw_noise,
+    gram,
+    message,
+    transposed,
+)
 from svijax.transforms import constraints
 
 from ._discrete_hmm import need_steps, steps_of
@@ -21,11 +31,9 @@ from ._gaussian import (
     apply,
     factors_of,
     filtered,
-    matmul,
     predictive,
     smoothed,
     start_of,
-    transpose,
 )
 from ._independent import Independent
 from ._multivariate_normal import MultivariateNormal
@@ -125,18 +133,15 @@ class LinearGaussian(Distribution):
             x = jnp.moveaxis(self._widen(x), -1 - axes, 0)
             return x.reshape((len(x), *(1,) * extra, *x.shape[1:]))
 
-        def square(x: Any) -> Any:
-            return matmul(x, transpose(x))
-
         return LinearModel(
             self._widen(self.initial_loc),
-            square(self._widen(self.initial_tril)),
-            transpose(front(self.transition_matrix, 2)),
+            gram(self._widen(self.initial_tril)),
+            transposed(front(self.transition_matrix, 2)),
             front(self.transition_loc, 1),
-            square(front(self.transition_tril, 2)),
-            transpose(front(self.observation_matrix, 2)),
+            gram(front(self.transition_tril, 2)),
+            transposed(front(self.observation_matrix, 2)),
             front(self.observation_loc, 1),
-            square(front(self.observation_tril, 2)),
+            gram(front(self.observation_tril, 2)),
         )
 
     def _filtered(self, value: Any) -> tuple[LinearModel, Any, Factor, Factor]:
@@ -180,14 +185,14 @@ class LinearGaussian(Distribution):
             x if scale is None else x * scale.reshape((*scale.shape, *(1,) * (x.ndim - scale.ndim)))
             for x in self._parts(noise)
         )
-        matrix = transpose(jnp.asarray(self.transition_matrix))
+        matrix = transposed(jnp.asarray(self.transition_matrix))
         start = self.initial_loc + apply(self.initial_tril, first)
         steps = self.transition_loc + apply(self.transition_tril, hidden)
         moved = apply(matrix[..., 0, :, :], start)[..., None, :]
         steps = jnp.concatenate([steps[..., :1, :] + moved, steps[..., 1:, :]], axis=-2)
         states = affine_recursion(matrix, steps)
         seen = self.observation_loc + apply(self.observation_tril, seen)
-        return states, apply(transpose(jnp.asarray(self.observation_matrix)), states) + seen
+        return states, apply(transposed(jnp.asarray(self.observation_matrix)), states) + seen
 
 
 class GaussianHMM(LinearGaussian):

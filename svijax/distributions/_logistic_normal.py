@@ -28,8 +28,10 @@ class LogisticNormal(TransformedDistribution):
 
     @property
     def loc(self) -> Any:
+        """The mean of the normal vector."""
         return self.base_dist.base_dist.loc
 
     @property
     def scale(self) -> Any:
+        """The standard deviations of the normal vector."""
         return self.base_dist.base_dist.scale

@@ -49,10 +49,12 @@ class TwoWay(Distribution):
 
     @property
     def probs(self) -> Any:
+        """1 / (1 + exp(-logits)), or as given."""
         return probs_of(self._logits) if self._probs is None else self._probs
 
     @property
     def logits(self) -> Any:
+        """log(probs / (1 - probs)), or as given."""
         return logits_of(self._probs) if self._logits is None else self._logits
 
     @property
@@ -104,6 +106,7 @@ class ManyWay(Distribution):
 
     @property
     def probs(self) -> Any:
+        """softmax(logits), or as given."""
         return jax.nn.softmax(self._logits, axis=-1) if self._probs is None else self._probs
 
     @property

@@ -119,10 +119,12 @@ class LowRankMultivariateNormal(Distribution):
 
     @property
     def covariance_matrix(self) -> Any:
+        """W W^T + diag(d)."""
         return gram(self.cov_factor) + self._diagonal(self.cov_diag)
 
     @property
     def precision_matrix(self) -> Any:
+        """(W W^T + diag(d))^-1, by Woodbury's identity."""
         factor, tril = self._whitened()
         root = solve_tril(tril, transposed(factor / jnp.sqrt(self.cov_diag)[..., None]))
         return self._diagonal(1 / self.cov_diag) - gram(transposed(root))

@@ -74,6 +74,7 @@ class MultivariateNormal(Distribution):
 
     @property
     def scale_tril(self) -> Any:
+        """L, over the whole batch."""
         return over_batch(self, "scale_tril")
 
     @property
@@ -82,10 +83,12 @@ class MultivariateNormal(Distribution):
 
     @property
     def covariance_matrix(self) -> Any:
+        """L L^T."""
         return broadcast(gram(self._tril), (*self.shape(), self.event_shape[0]))
 
     @property
     def precision_matrix(self) -> Any:
+        """(L L^T)^-1."""
         return broadcast(inverse_gram(self._tril), (*self.shape(), self.event_shape[0]))
 
     def from_noise(self, noise: Any) -> Any:

@@ -13,14 +13,19 @@ class DistributionLike(Protocol):
     """The least that a ``sample`` statement needs; ``isinstance(d, DistributionLike)`` tells."""
 
     @property
-    def batch_shape(self) -> tuple[int, ...]: ...
+    def batch_shape(self) -> tuple[int, ...]:
+        """The axes of independent draws."""
 
     @property
-    def event_shape(self) -> tuple[int, ...]: ...
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one value."""
 
     @property
-    def support(self) -> Constraint: ...
+    def support(self) -> Constraint:
+        """Where values lie."""
 
-    def sample(self, key: Any, sample_shape: Sequence[int] = ()) -> Any: ...
+    def sample(self, key: Any, sample_shape: Sequence[int] = ()) -> Any:
+        """A draw of shape ``sample_shape + batch_shape + event_shape``."""
 
-    def log_prob(self, value: Any) -> Any: ...
+    def log_prob(self, value: Any) -> Any:
+        """Log density or log mass, of shape ``sample_shape + batch_shape``."""

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ArgumentError, as_array, message
+from svijax.base import ArgumentError, as_array, matmul, message, transposed
 from svijax.transforms import constraints
 
 from ._distribution import Distribution
-from ._gaussian import affine_recursion, apply, matmul, transpose
+from ._gaussian import affine_recursion, apply
 from ._logits import take_one
 from ._multivariate_normal import MultivariateNormal
 from ._parameters import parameters
@@ -149,7 +149,7 @@ class GaussianStateSpace(Distribution):
         return jnp.pad(moved, [(0, 0)] * (moved.ndim - 2) + [(0, self.num_steps - 1), (0, 0)])
 
     def from_noise(self, noise: Any) -> Any:
-        steps = matmul(noise, transpose(jnp.asarray(self.scale_tril)))
+        steps = matmul(noise, transposed(jnp.asarray(self.scale_tril)))
         return self._recursion(steps if self.initial_value is None else steps + self._first())
 
     def from_noise_with_log_prob(self, noise: Any) -> tuple[Any, Any]:
@@ -158,7 +158,7 @@ class GaussianStateSpace(Distribution):
 
     def log_prob(self, value: Any) -> Any:
         value = jnp.asarray(value)
-        moved = matmul(value[..., :-1, :], transpose(jnp.asarray(self.transition_matrix)))
+        moved = matmul(value[..., :-1, :], transposed(jnp.asarray(self.transition_matrix)))
         moved = jnp.pad(moved, [(0, 0)] * (moved.ndim - 2) + [(1, 0), (0, 0)])
         gap = value - moved
         gap = gap if self.initial_value is None else gap - self._first()
@@ -179,7 +179,7 @@ class GaussianStateSpace(Distribution):
     @property
     def variance(self) -> Any:
         # A^k L for all k: the columns of L are carried on, and their squares add up.
-        columns = transpose(jnp.asarray(self.scale_tril))[..., None, :]
+        columns = transposed(jnp.asarray(self.scale_tril))[..., None, :]
         steps = jnp.pad(columns, [(0, 0)] * (columns.ndim - 2) + [(0, self.num_steps - 1), (0, 0)])
         carried = affine_recursion(jnp.asarray(self.transition_matrix)[..., None, None, :, :], steps)
         return jnp.cumsum(jnp.sum(carried**2, axis=-3), axis=-2)

@@ -71,10 +71,12 @@ class ContinuousBernoulli(Distribution):
 
     @property
     def probs(self) -> Any:
+        """1 / (1 + exp(-logits)), or as given."""
         return probs_of(self._logits) if self._probs is None else self._probs
 
     @property
     def logits(self) -> Any:
+        """log(probs / (1 - probs)), or as given."""
         return logits_of(open_unit(self._probs)) if self._logits is None else self._logits
 
     def _log_mass(self, t: Any) -> Any:

@@ -36,6 +36,7 @@ class Gated(Wrapper):
 
     @property
     def gate(self) -> Any:
+        """1 / (1 + exp(-gate_logits)), or as given."""
         return jax.nn.sigmoid(self._gate_logits) if self._gate is None else self._gate
 
     @property
@@ -197,6 +198,7 @@ class ZeroInflatedPoisson(ZeroInflatedProbs):
 
     @property
     def rate(self) -> Any:
+        """The rate of the Poisson part."""
         return self.base_dist.rate
 
 

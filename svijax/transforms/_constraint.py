@@ -26,6 +26,7 @@ class Constraint(Record):
 
     @property
     def event_dim(self) -> int:
+        """The number of axes of one value."""
         return 0
 
     def __call__(self, x: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ShapeError, broadcast, log_sigmoid, message, softplus, softplus_inverse
+from svijax.base import ShapeError, broadcast, diagonal_of, log_sigmoid, message, softplus, softplus_inverse
 
 from . import constraints
 from ._constraint import Constraint
@@ -49,10 +49,6 @@ def strict_lower(x: Any, n: int) -> Any:
     rows, columns = np.tril_indices(n, -1)
     zeros = jnp.zeros((*np.shape(x)[:-1], n, n), x.dtype)
     return zeros.at[..., rows, columns].set(x[..., : len(rows)])
-
-
-def diagonal_of(matrix: Any) -> Any:
-    return jnp.diagonal(matrix, axis1=-2, axis2=-1)
 
 
 def _split(x: Any) -> tuple[Any, Any]:

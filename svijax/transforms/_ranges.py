@@ -21,10 +21,12 @@ class Range(Constraint):
 
     @property
     def lower_bound(self) -> Any:
+        """``lower``, by the name that NumPyro has."""
         return self.lower
 
     @property
     def upper_bound(self) -> Any:
+        """``upper``, by the name that NumPyro has."""
         return self.upper
 
     def __call__(self, x: Any) -> Any:

@@ -36,6 +36,8 @@ def in_single(x: Any) -> Any:
 
 
 class Vectors(Structured):
+    """Values of one axis."""
+
     @property
     def event_dim(self) -> int:
         return 1
@@ -114,6 +116,7 @@ class Multinomial(Vectors):
 
     @property
     def upper_bound(self) -> Any:
+        """``upper``, by the name that NumPyro has."""
         return self.upper
 
     def __call__(self, x: Any) -> Any:

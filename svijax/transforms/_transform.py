@@ -23,10 +23,12 @@ class Transform(Record):
 
     @property
     def domain(self) -> Constraint:
+        """Where x lies."""
         return constraints.real
 
     @property
     def codomain(self) -> Constraint:
+        """Where t(x) lies."""
         return constraints.real
 
     @property
@@ -51,6 +53,7 @@ class Transform(Record):
 
     @property
     def inv(self) -> Transform:
+        """The transform t^-1."""
         return InverseTransform(self)
 
     def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
