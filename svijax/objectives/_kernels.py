@@ -206,7 +206,7 @@ class GraphicalKernel(Kernel):
         return False
 
     def on(self, points: Any) -> PairFunction:
-        return self.default_kernel_fn.on(points)
+        raise ArgumentError("GraphicalKernel is no function of two whole vectors: each name has its own.")
 
     def steer(self, points: Any, drift: Any, parts: Mapping[str, slice]) -> tuple[Any, Any]:
         local = dict(self.local_kernel_fns)
