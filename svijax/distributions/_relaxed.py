@@ -13,6 +13,7 @@ from svijax.base import NoiseSpec, array_module, open_unit, softplus
 from svijax.transforms import constraints
 
 from ._bernoulli import Bernoulli
+from ._distribution import Distribution
 from ._logits import ManyWay, TwoWay, take_one
 from ._one_hot_categorical import OneHotCategorical, straight_through
 from ._parameters import parameters
@@ -154,7 +155,23 @@ class RelaxedOneHotCategorical(ManyWay):
         return math.lgamma(n) + (n - 1) * jnp.log(self.temperature) + joint
 
 
-class RelaxedBernoulliStraightThrough(Bernoulli):
+class _StraightThrough(Distribution):
+    """Discrete draws in floats, with pathwise derivatives: the noise is that of the relaxed draw behind them."""
+
+    temperature: jax.Array
+
+    @property
+    def dtype(self) -> Any:
+        return self.temperature.dtype
+
+    def _has_pathwise(self) -> bool:
+        return True
+
+    def _noise_spec(self) -> NoiseSpec:
+        return NoiseSpec("uniform", self.shape(), self.dtype)
+
+
+class RelaxedBernoulliStraightThrough(_StraightThrough, Bernoulli):
     """Draws of 0.0 and 1.0 that take the derivatives of the relaxed draw of which they are the rounding.
 
     ``has_rsample`` is True, and the derivatives of expectations are biased by design. The law is that of
@@ -165,7 +182,6 @@ class RelaxedBernoulliStraightThrough(Bernoulli):
     arg_constraints = _BY_PROBS_OR_LOGITS
     _fields = _FIELDS
     _kl_as = Bernoulli
-    temperature: jax.Array
 
     def __init__(
         self, temperature: Any, probs: Any = None, logits: Any = None, *, validate_args: bool | None = None
@@ -173,22 +189,12 @@ class RelaxedBernoulliStraightThrough(Bernoulli):
         take_one("RelaxedBernoulliStraightThrough", probs=probs, logits=logits)
         self._init(validate_args, temperature=temperature, _probs=probs, _logits=logits)
 
-    @property
-    def dtype(self) -> Any:
-        return self._float
-
-    def _has_pathwise(self) -> bool:
-        return True
-
-    def _noise_spec(self) -> NoiseSpec:
-        return NoiseSpec("uniform", self.shape(), self.dtype)
-
     def from_noise(self, noise: Any) -> Any:
         z = (self._finite_logits() + _logit(noise)) / self.temperature
         return straight_through((z > 0).astype(self.dtype), jax.nn.sigmoid(z))
 
 
-class RelaxedOneHotCategoricalStraightThrough(OneHotCategorical):
+class RelaxedOneHotCategoricalStraightThrough(_StraightThrough, OneHotCategorical):
     """One-hot draws in floats that take the derivatives of the relaxed draw whose largest entry they mark.
 
     ``has_rsample`` is True, and the derivatives of expectations are biased by design. The law is that of
@@ -199,23 +205,12 @@ class RelaxedOneHotCategoricalStraightThrough(OneHotCategorical):
     arg_constraints = _BY_CLASS_PROBS_OR_LOGITS
     _fields = _FIELDS
     _kl_as = OneHotCategorical
-    temperature: jax.Array
 
     def __init__(
         self, temperature: Any, probs: Any = None, logits: Any = None, *, validate_args: bool | None = None
     ) -> None:
         take_one("RelaxedOneHotCategoricalStraightThrough", probs=probs, logits=logits)
         self._init(validate_args, temperature=temperature, _probs=probs, _logits=logits)
-
-    @property
-    def dtype(self) -> Any:
-        return self._float
-
-    def _has_pathwise(self) -> bool:
-        return True
-
-    def _noise_spec(self) -> NoiseSpec:
-        return NoiseSpec("uniform", self.shape(), self.dtype)
 
     def from_noise(self, noise: Any) -> Any:
         z = (self._finite_logits() + _gumbel(noise)) / self.temperature[..., None]

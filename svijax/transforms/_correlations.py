@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from svijax.base import diagonal_of
+
 from . import constraints
 from ._activations import log_sech
 from ._constraint import Constraint
-from ._matrices import CholeskyTransform, diagonal_of, side_of, strict_lower
-from ._transform import Transform, need_axes
+from ._matrices import CholeskyTransform, TriangleTransform, side_of, strict_lower
 
 
-class _CorrelationTransform(Transform):
-    """From vectors of n (n - 1) / 2 numbers, which fill the strict lower triangle by rows."""
-
-    @property
-    def domain(self) -> Constraint:
-        return constraints.real_vector
-
-    def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        need_axes(self, shape, 1)
-        n = side_of(shape[-1]) + 1
-        return (*shape[:-1], n, n)
-
-    def inverse_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        need_axes(self, shape, 2)
-        n = shape[-1]
-        return (*shape[:-2], n * (n - 1) // 2)
-
-
-class CorrCholeskyTransform(_CorrelationTransform):
+class CorrCholeskyTransform(TriangleTransform):
     """L_ij = tanh(x_ij) prod_{k<j} sech(x_ik) for j < i, and L_ii = prod_{k<i} sech(x_ik): rows of length 1.
 
     Stick breaking of the unit length with logarithms, so that no diagonal entry is rounded to 0 before it must
     be. log |det| = sum_ij (i - j + 1) log sech(x_ij), over the entries of the strict lower triangle of L.
     """
+
+    _strict = True
 
     @property
     def codomain(self) -> Constraint:
@@ -83,11 +67,13 @@ class CorrMatrixCholeskyTransform(CholeskyTransform):
         return -jnp.sum(order * jnp.log(diagonal_of(y)), axis=-1)
 
 
-class CorrMatrixTransform(_CorrelationTransform):
+class CorrMatrixTransform(TriangleTransform):
     """X = L L^T with L of ``CorrCholeskyTransform``, in one step.
 
     log |det| = sum_ij (n - j) log sech(x_ij), j from 0: no logarithm of a diagonal that was rounded.
     """
+
+    _strict = True
 
     @property
     def codomain(self) -> Constraint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +16,10 @@ from ._constraint import Constraint
 from ._transform import Transform, need_axes
 
 
-class _TriangularTransform(Transform):
-    """From vectors of n (n + 1) / 2 numbers: first the strict lower triangle by rows, then the diagonal."""
+class TriangleTransform(Transform):
+    """From vectors: first the strict lower triangle by rows, then the diagonal, unless ``_strict`` leaves it out."""
+
+    _strict: ClassVar[bool] = False
 
     @property
     def domain(self) -> Constraint:
@@ -25,12 +27,12 @@ class _TriangularTransform(Transform):
 
     def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         need_axes(self, shape, 1)
-        n = side_of(shape[-1])
+        n = side_of(shape[-1]) + self._strict
         return (*shape[:-1], n, n)
 
     def inverse_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         need_axes(self, shape, 2)
-        n = shape[-1]
+        n = shape[-1] - self._strict
         return (*shape[:-2], n * (n + 1) // 2)
 
 
@@ -70,7 +72,7 @@ def _with_diagonal(strict: Any, diagonal: Any) -> Any:
     return jnp.where(np.eye(np.shape(strict)[-1], dtype=bool), diagonal[..., None], strict)
 
 
-class LowerTriangularTransform(_TriangularTransform):
+class LowerTriangularTransform(TriangleTransform):
     """L with the strict triangle of x and its diagonal."""
 
     @property
@@ -99,12 +101,10 @@ class SymmetricTransform(LowerTriangularTransform):
         return _with_diagonal(strict + jnp.swapaxes(strict, -2, -1), diagonal)
 
 
-class UnitLowerCholeskyTransform(Transform):
+class UnitLowerCholeskyTransform(TriangleTransform):
     """L with the strict triangle of x, by rows, and ones on the diagonal."""
 
-    @property
-    def domain(self) -> Constraint:
-        return constraints.real_vector
+    _strict = True
 
     @property
     def codomain(self) -> Constraint:
@@ -120,18 +120,8 @@ class UnitLowerCholeskyTransform(Transform):
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
         return broadcast(np.zeros((), x.dtype), np.shape(x)[:-1])
 
-    def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        need_axes(self, shape, 1)
-        n = side_of(shape[-1]) + 1
-        return (*shape[:-1], n, n)
 
-    def inverse_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        need_axes(self, shape, 2)
-        n = shape[-1]
-        return (*shape[:-2], n * (n - 1) // 2)
-
-
-class LowerCholeskyTransform(_TriangularTransform):
+class LowerCholeskyTransform(TriangleTransform):
     """L with the strict triangle of x and the diagonal exp(d): log |det| = sum d."""
 
     @property
@@ -149,7 +139,7 @@ class LowerCholeskyTransform(_TriangularTransform):
         return jnp.sum(_diagonal_part(x), axis=-1)
 
 
-class SoftplusLowerCholeskyTransform(_TriangularTransform):
+class SoftplusLowerCholeskyTransform(TriangleTransform):
     """L with the strict triangle of x and the diagonal softplus(d)."""
 
     @property
@@ -167,7 +157,7 @@ class SoftplusLowerCholeskyTransform(_TriangularTransform):
         return jnp.sum(log_sigmoid(_diagonal_part(x)), axis=-1)
 
 
-class ScaledUnitLowerCholeskyTransform(_TriangularTransform):
+class ScaledUnitLowerCholeskyTransform(TriangleTransform):
     """L = S U: U unit triangular with the strict triangle of x, S the diagonal softplus(d)."""
 
     @property
@@ -216,7 +206,7 @@ class CholeskyTransform(Transform):
         return -n * math.log(2.0) - jnp.sum(order * jnp.log(diagonal_of(y)), axis=-1)
 
 
-class PositiveDefiniteTransform(_TriangularTransform):
+class PositiveDefiniteTransform(TriangleTransform):
     """X = L L^T with L of ``LowerCholeskyTransform``, in one step; the lower triangle of X counts.
 
     log |det| = n log 2 + sum_i (n - i + 1) d_i, i from 0: no logarithm of what was an exponential.
