@@ -49,8 +49,12 @@ NOISE = np.random.default_rng(0).normal(size=(4, 2))
 def evaluate(objective: Any, loc: Any = 0.3, sd: Any = 0.8, noise: Any = NOISE, **how: Any) -> Any:
     rows = jnp.asarray(noise, jnp.result_type(float))
     draws = Draws(rows, jnp.zeros((len(rows), 0)), jax.random.key(0))
-    own = supply(guide, {"loc": loc, "sd": sd})
-    return objective.from_draws(draws, supply(model, {}), own, (), how, {})
+
+    def loss(loc: Any, sd: Any) -> Any:
+        own = supply(guide, {"loc": loc, "sd": sd})
+        return objective.from_draws(draws, supply(model, {}), own, (), how, {})
+
+    return jax.jit(loss)(loc, sd)
 
 
 def by_hand(
@@ -109,7 +113,7 @@ def test_it_is_the_double_loop(x64: None, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("beta", [1.0, 1.7])
 def test_its_gradient_is_that_of_the_double_loop(x64: None, joint: bool, beta: float) -> None:
     objective = EnergyDistance(beta, 0.6, 4, joint=joint)
-    got = jax.grad(lambda p: evaluate(objective, *p, seen=SEEN).loss)((0.3, 0.8))
+    got = jax.jit(jax.grad(lambda p: evaluate(objective, *p, seen=SEEN).loss))((0.3, 0.8))
     h = 1e-6
     for i, d in enumerate(np.eye(2) * h):
         up, down = (by_hand(beta, 0.6, joint, 0.3 + s * d[0], 0.8 + s * d[1], seen=SEEN) for s in (1, -1))
@@ -174,7 +178,7 @@ def test_each_element_by_itself_is_unbiased_under_subsampling(x64: None) -> None
         def loss(loc: Any) -> Any:
             return objective.from_draws(draws, put_in, supply(own, {"loc": loc}), (batch,), {}, {}).loss
 
-        return np.array(jax.value_and_grad(loss)(0.3))
+        return np.array(jax.jit(jax.value_and_grad(loss))(0.3))
 
     parts = [at(2, pair) for pair in itertools.combinations(range(4), 2)]
     np.testing.assert_allclose(np.mean(parts, axis=0), at(4, range(4)), rtol=1e-12)
@@ -185,7 +189,7 @@ def test_where_draws_and_data_coincide_the_derivative_is_none(x64: None) -> None
         sample("x", dist.Delta(param("a", 0.0)), obs=0.0)
 
     loss = lambda a: EnergyDistance().loss(jax.random.key(0), {"a": a}, point, lambda: None)  # noqa: E731
-    np.testing.assert_array_equal(jax.value_and_grad(loss)(0.0), (0.0, 0.0))
+    np.testing.assert_array_equal(jax.jit(jax.value_and_grad(loss))(0.0), (0.0, 0.0))
 
 
 def test_log_densities_are_reported_but_those_of_predictions(x64: None) -> None:

@@ -50,8 +50,12 @@ NOISE = np.random.default_rng(0).normal(size=(5, 3))
 def evaluate(objective: Any, loc: Any = (0.1, -0.2), u_loc: Any = 0.5, **how: Any) -> Any:
     rows = jnp.asarray(NOISE, jnp.result_type(float))
     draws = Draws(rows, jnp.zeros((len(rows), 0)), jax.random.key(0))
-    own = supply(guide, {"loc": jnp.asarray(loc), "u_loc": u_loc})
-    return objective.from_draws(draws, supply(model, {}), own, (), how, {})
+
+    def result(loc: Any, u_loc: Any) -> Any:
+        own = supply(guide, {"loc": loc, "u_loc": u_loc})
+        return objective.from_draws(draws, supply(model, {}), own, (), how, {})
+
+    return jax.jit(result)(jnp.asarray(loc), u_loc)
 
 
 def v_statistic(x: Any, y: Any, h: float = 1.5) -> float:
@@ -104,7 +108,7 @@ def test_it_is_the_double_loop(x64: None, kernel: Any, mmd_scale: Any, how: Any,
 
 def test_its_gradient_is_that_of_the_double_loop(x64: None) -> None:
     objective = Trace_MMD(RBF, 2.0, 5)
-    got = jax.grad(lambda loc: evaluate(objective, loc).loss)(jnp.array([0.1, -0.2]))
+    got = jax.jit(jax.grad(lambda loc: evaluate(objective, loc).loss))(jnp.array([0.1, -0.2]))
     h = 1e-6
     for i, d in enumerate(np.eye(2) * h):
         up, down = (by_hand(np.array([0.1, -0.2]) + s * d, scales=(2.0, 2.0)) for s in (1, -1))
@@ -164,7 +168,8 @@ def test_elements_of_a_batch_plate_are_draws(x64: None) -> None:
 
     def loss(seen: Any, **options: Any) -> Any:
         objective = Trace_MMD(RBF, 1.0, 3, **options)
-        return objective.from_draws(draws, local, supply(own, {"loc": loc}), (seen,), {}, {}).loss
+        pair = local, supply(own, {"loc": loc})
+        return jax.jit(lambda: objective.from_draws(draws, *pair, (seen,), {}, {}).loss)()
 
     prior = np.array([0.4, -1.0])
     whole = v_statistic(z.reshape(3, 8), np.tile(prior, (3, 4)))
@@ -187,7 +192,8 @@ def test_the_median_is_of_both_sets_and_no_part_of_the_derivative(x64: None) -> 
         median(np.concatenate([z, np.tile(PRIOR, (5, 1))])),
         median(np.concatenate([u, np.full((5, 1), 0.3)])),
     )
-    got = jax.value_and_grad(lambda x: evaluate(Trace_MMD(RBFKernel(), 1.0, 5), u_loc=x).loss)(0.5)
+    median_width = Trace_MMD(RBFKernel(), 1.0, 5)
+    got = jax.jit(jax.value_and_grad(lambda x: evaluate(median_width, u_loc=x).loss))(0.5)
     np.testing.assert_allclose(got[0], by_hand(widths=widths), rtol=1e-10)
     h = 1e-6
     slope = (by_hand(u_loc=0.5 + h, widths=widths) - by_hand(u_loc=0.5 - h, widths=widths)) / (2 * h)
