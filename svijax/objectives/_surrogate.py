@@ -2,7 +2,8 @@
 
 A cost c that depends on draws with scores s enters as c · exp(Σ (s − sg s)) (DiCE, Foerster et al. 2018, eq. 5). A
 baseline b that does not depend on the own draw enters as b · (1 − exp(s − sg s)): its value is 0, and the
-expectation of each of its derivatives too, since ∫ q = 1 (Mao et al. 2019).
+expectation of each of its derivatives too, since ∫ q = 1 (Mao et al. 2019). So it does for log q of the draw itself,
+whose own derivative is such a term.
 """
 
 from __future__ import annotations
@@ -24,13 +25,18 @@ def magic(log_q: Any) -> Any:
 
 
 def with_scores(costs: Sequence[Cost], scores: Sequence[Score]) -> Any:
-    """Σ costs, each times the magic box of its scores."""
+    """Σ costs, each times the magic box of its scores.
+
+    Less the derivative of log q at the draw itself: it has expectation 0, and the score needs none of it.
+    """
     by_name = {score.name: score for score in scores}
     parts = []
     for cost in costs:
         upstream = [reduced(by_name[k.score].log_q, k.plates) for k in cost.links if k.score in by_name]
         value = cost.value * magic(add_up(upstream)) if upstream else cost.value
         parts.append(jnp.sum(value))
+        if cost.slope is not None and cost.name in by_name:
+            parts.append(jnp.sum(cost.slope * (1 - magic(by_name[cost.name].log_q))))
     return add_up(parts)
 
 

@@ -51,15 +51,21 @@ class Score:
     learned: Any = None
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["value"], meta_fields=["role", "name", "links"])
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["value", "slope"], meta_fields=["role", "name", "links"]
+)
 @dataclass(frozen=True)
 class Cost:
-    """A term of the loss that depends on draws with scores: −log p or log q per batch element, masked, scaled."""
+    """A term of the loss that depends on draws with scores: −log p or log q per batch element, masked, scaled.
+
+    ``slope``: of log q of a draw with a score, its derivative in the raw log q: what scale, mask and beta make of 1.
+    """
 
     role: str
     name: str
     value: Any
     links: tuple[Link, ...]
+    slope: Any = None
 
 
 @partial(
@@ -129,10 +135,21 @@ def make_terms(
             weight = None if role == "p" and site.name in observed else beta
             found = (links or {}).get((role, site.name), ())
             if found:
-                costs.append(Cost(role, site.name, sign * _weighed(cost(site), weight), found))
+                slope = _own_slope(site, scores, weight) if role == "q" else None
+                costs.append(Cost(role, site.name, sign * _weighed(cost(site), weight), found, slope))
             else:
                 plain.append(sign * _weighed(totals[site.name], weight))
     return Terms(log_p, log_q, add_up(plain), tuple(costs), scores, mutable_state(guide_trace, model_trace))
+
+
+def _own_slope(site: Sample | Factor, scores: tuple[Score, ...], weight: Any) -> Any:
+    """d (weighed log q) / d log q of a draw with a score; None where something else has the place of its log q."""
+    if not isinstance(site, Sample) or site.log_prob is not None:
+        return None
+    for score in scores:
+        if score.name == site.name:
+            return _weighed(cost(site.having(log_prob=jnp.ones_like(score.log_q))), weight)
+    return None
 
 
 def add_up(terms: Collection[Any]) -> Any:

@@ -181,7 +181,11 @@ def test_leave_one_out_lowers_the_variance_and_is_the_default(x64: None) -> None
     plain = variance(Trace_ELBO(2, estimator=ScoreFunction(NoBaseline())), case, params)
     default = variance(Trace_ELBO(2), case, params)
     named = variance(Trace_ELBO(2, estimator=ScoreFunction(LeaveOneOut())), case, params)
-    assert all(default[n] < 0.8 * plain[n] for n in plain), (default, plain)
+    # Not of each parameter: the other particle's c stands behind other draws of a.
+    assert default["u"] < 0.8 * plain["u"] and sum(default.values()) < 0.9 * sum(plain.values()), (
+        default,
+        plain,
+    )
     close(default, named)
 
 
@@ -212,11 +216,10 @@ def test_the_running_mean_is_the_mean_of_what_came_before() -> None:
     (loss_0, second), grad_0 = grad(0, first.mutable)
     third = grad(1, second.mutable)[1]
     score_1, score_0 = 1 - jax.nn.sigmoid(u), -jax.nn.sigmoid(u)
-    np.testing.assert_allclose(grad_1, (loss_1 + 1) * score_1, rtol=1e-5)
-    own = score_0  # the derivative of log q itself, which is part of the cost
-    np.testing.assert_allclose(grad_0, (loss_0 - loss_1) * score_0 + own, rtol=1e-5)
+    np.testing.assert_allclose(grad_1, loss_1 * score_1, rtol=1e-5)
+    np.testing.assert_allclose(grad_0, (loss_0 - loss_1) * score_0, rtol=1e-5)
     mean = (0.25 * loss_1 + 0.5 * loss_0) / 0.75
-    np.testing.assert_allclose(third, (loss_1 - mean) * score_1 + score_1, rtol=1e-5)
+    np.testing.assert_allclose(third, (loss_1 - mean) * score_1, rtol=1e-5)
 
 
 def test_the_running_mean_is_kept_through_a_fit() -> None:
@@ -298,7 +301,7 @@ def test_a_score_in_the_place_of_a_path(x64: None) -> None:
     for e, (value, gradient), (value_s, gradient_s) in zip(noise["a"], path, score, strict=True):
         np.testing.assert_allclose(value_s, value)
         d_log_q = np.array([e / 0.9, (e**2 - 1) / 0.9])
-        np.testing.assert_allclose([gradient_s["m"], gradient_s["s"]], (value + 1) * d_log_q, rtol=1e-9)
+        np.testing.assert_allclose([gradient_s["m"], gradient_s["s"]], value * d_log_q, rtol=1e-9)
         assert abs(gradient["m"] - gradient_s["m"]) > 1e-3
     mean = lambda rows: sum(w * g["m"] for w, (_, g) in zip(weights, rows, strict=True))  # noqa: E731
     np.testing.assert_allclose(mean(path), mean(score), rtol=1e-9)

@@ -70,8 +70,8 @@ def spread(values: Any, weights: Any) -> float:
 
 
 def alone(baseline: float = 0.0) -> float:
-    """Var[(f − b) s + s], the last term from log q itself."""
-    return spread((LOSS - baseline) * SCORE + SCORE, CHANCE)
+    """Var[(f − b) s]: the derivative of log q at the draw itself is left out."""
+    return spread((LOSS - baseline) * SCORE, CHANCE)
 
 
 def test_a_coin_without_baseline(x64: None) -> None:
@@ -82,10 +82,8 @@ def test_a_coin_without_baseline(x64: None) -> None:
 
 
 def test_a_coin_and_the_other_one(x64: None) -> None:
-    """½ Σ_k ((f_k − f_j) s_k + s_k) over the four pairs."""
-    pairs = 0.5 * (
-        np.subtract.outer(LOSS, LOSS) * np.subtract.outer(SCORE, SCORE) + np.add.outer(SCORE, SCORE)
-    )
+    """½ Σ_k (f_k − f_j) s_k over the four pairs."""
+    pairs = 0.5 * np.subtract.outer(LOSS, LOSS) * np.subtract.outer(SCORE, SCORE)
     want = spread(pairs, np.outer(CHANCE, CHANCE))
     got = variance(Trace_ELBO(2, estimator=OTHERS), coin(), {"a": A})["a"]
     np.testing.assert_allclose(got, want, rtol=1e-10)
@@ -119,6 +117,26 @@ def test_the_entropy_of_a_coin_in_closed_form(x64: None) -> None:
     pairs = 0.5 * np.subtract.outer(cost, cost) * np.subtract.outer(SCORE, SCORE)
     got = variance(Trace_ELBO(2, estimator=ClosedFormEntropy()), coin(), {"a": A})["a"]
     np.testing.assert_allclose(got, spread(pairs, np.outer(CHANCE, CHANCE)), rtol=1e-10)
+
+
+def test_pairs_of_coins_have_no_variance_at_the_posterior(x64: None) -> None:
+    """f is then the same for every draw, masked and scaled or not: sticking the landing, for draws without a path."""
+
+    def model() -> None:
+        with svijax.handlers.scale(scale=2.5), plate("i", 2):
+            z = sample("z", Bernoulli(PRIOR))
+            sample("y", Normal(1.5 * z, 1.0), obs=np.array([0.4, 1.1]))
+
+    def guide() -> None:
+        with svijax.handlers.scale(scale=2.5), plate("i", 2):
+            sample("z", Bernoulli(logits=param("u", jnp.zeros(2))))
+
+    posterior = np.log(PRIOR / (1 - PRIOR)) + 1.5 * np.array([0.4, 1.1]) - 1.5**2 / 2
+    case = Expectation(model, guide, enumerated({"z": (2,)}))
+    got = variance(Trace_ELBO(2, estimator=OTHERS), case, {"u": jnp.asarray(posterior)})
+    np.testing.assert_allclose(got["u"], 0.0, atol=1e-14)
+    away = variance(Trace_ELBO(2, estimator=OTHERS), case, {"u": jnp.asarray(posterior + 0.3)})
+    assert away["u"] > 1e-3
 
 
 # Leave one out is below the plain score
@@ -174,7 +192,7 @@ def test_leave_one_out_is_below_the_plain_score(x64: None, problem: Any) -> None
     case, params = problem()
     plain = variance(Trace_ELBO(2, estimator=PLAIN), case, params)
     others = variance(Trace_ELBO(2, estimator=OTHERS), case, params)
-    assert all(others[n] < 0.9 * plain[n] for n in plain), (others, plain)
+    assert all(others[n] < 0.95 * plain[n] for n in plain), (others, plain)
 
 
 # A normal on a quadratic: L(z) = a z²/2 − b z, z = m + exp(u) e
