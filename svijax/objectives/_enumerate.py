@@ -65,7 +65,7 @@ def _link(cost: Cost, name: str) -> Link | None:
 def _weighed(cost: Cost, name: str, weight: Any) -> Cost:
     """The cost of one value, times its probability at the element that the cost belongs to."""
     link = _link(cost, name)
-    return cost if link is None else replace(cost, value=cost.value * reduced(weight, link.plates))
+    return cost if link is None else jax.tree.map(lambda x: x * reduced(weight, link.plates), cost)
 
 
 def _used(scores: Sequence[Score], costs: Sequence[Cost]) -> tuple[Score, ...]:
@@ -93,14 +93,16 @@ def _side_by_side(
             return link
         return Link(_given(link.score, name), (*link.plates, plate))
 
-    out = [
-        replace(
-            cost,
-            value=lifted(cost.value),
-            links=tuple(linked(link) for link in cost.links if link.score != name),
-        )
-        for cost in costs
-    ]
+    scored = {score.name for score in own}
+
+    def summed(cost: Cost) -> Cost:
+        links = tuple(linked(link) for link in cost.links if link.score != name)
+        # log q of a draw is known by the name of its score.
+        is_scored = cost.role == "q" and cost.name in scored and cost.name != name
+        renamed = _given(cost.name, name) if is_scored else cost.name
+        return replace(jax.tree.map(lifted, cost), name=renamed, links=links)
+
+    out = [summed(cost) for cost in costs]
     renamed = [
         replace(jax.tree.map(lifted, score), name=_given(score.name, name), plates=(*score.plates, plate))
         for score in own

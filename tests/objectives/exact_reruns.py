@@ -7,14 +7,15 @@ sum: the cube is cut where a draw changes, in whatever state the draws before it
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exact_expectations import Expectation, Nodes, evaluate_at
+from exact_expectations import Expectation, evaluate_at
 
 from svijax.density import run_guide
 from svijax.effects import Handler, Sample, Site
@@ -25,13 +26,27 @@ from svijax.objectives._rerun import Place
 Params = Mapping[str, Any]
 
 UNIFORMS: dict[str, Any] = {}
-"""What ``Place.uniforms`` gives in a test, by site."""
+"""What ``Place.uniforms`` gives while a test holds them here, by site; else one half."""
+
+
+@contextmanager
+def holding(uniforms: Params) -> Iterator[None]:
+    """Estimators take these for uniforms of their own."""
+    UNIFORMS.update(uniforms)
+    try:
+        yield
+    finally:
+        UNIFORMS.clear()
+
+
+def _held(place: Place, shape: tuple[int, ...], purpose: str = "") -> Any:
+    return UNIFORMS[place.name].reshape(shape) if place.name in UNIFORMS else jnp.full(shape, 0.5)
 
 
 @pytest.fixture
 def given_uniforms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Estimators take their own uniforms from ``UNIFORMS``."""
-    monkeypatch.setattr(Place, "uniforms", lambda self, shape, purpose="": UNIFORMS[self.name].reshape(shape))
+    """Estimators take their own uniforms from the test."""
+    monkeypatch.setattr(Place, "uniforms", _held)
 
 
 class by_uniform(Handler):
@@ -107,17 +122,14 @@ def expected(
     particles = objective.count
 
     def one(draws: Params, own: Params) -> Any:
-        UNIFORMS.clear()
-        UNIFORMS.update(own)
-        guide = (
-            substitute(by_uniform(case.guide, draws), case.rows)
-            if case.rows
-            else by_uniform(case.guide, draws)
-        )
-        loss = lambda p: (
-            evaluate_at(objective, case.model, guide, p, [({}, first)] * particles, *case.args).loss
-        )  # noqa: E731
-        return loss(params), derivative(loss)(params)
+        guide = by_uniform(case.guide, draws)
+        guide = substitute(guide, case.rows) if case.rows else guide
+
+        def loss(p: Params) -> Any:
+            return evaluate_at(objective, case.model, guide, p, [({}, first)] * particles, *case.args).loss
+
+        with holding(own):
+            return loss(params), derivative(loss)(params)
 
     def run(draws: Params, own: Params, weights: Any) -> Any:
         loss, found = jax.lax.map(lambda x: one(*x), (draws, own), batch_size=2048)
@@ -142,22 +154,3 @@ def assert_exact(
     for name in want:
         np.testing.assert_allclose(got[name], want[name], rtol=rtol, atol=rtol)
     return square
-
-
-def one_point(model: Any, guide: Any, shapes: Mapping[str, tuple[int, ...]], sizes: Any = 2) -> Expectation:
-    """A case of discrete draws of these shapes."""
-    from exact_expectations import enumerated
-
-    return Expectation(model, guide, enumerated(shapes, sizes))
-
-
-__all__ = [
-    "Nodes",
-    "assert_exact",
-    "by_uniform",
-    "expected",
-    "given_uniforms",
-    "one_point",
-    "pieces",
-    "wanted",
-]

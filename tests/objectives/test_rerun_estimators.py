@@ -18,13 +18,12 @@ from test_expected_gradients import (
     masked_pair,
     nested_plates,
     other_order,
-    state_that_carries,
 )
 
 import svijax
 import svijax.distributions as dist
 from svijax import Trace_ELBO, TraceGraph_ELBO
-from svijax.handlers import estimator, mask, scale
+from svijax.handlers import scale
 from svijax.objectives import DisARM, Enumerate, LeaveOneOut, MeasureValued, ScoreFunction
 
 sample, plate, param = svijax.sample, svijax.plate, svijax.param
