@@ -58,8 +58,21 @@ def test_printed_error_is_the_one_that_is_raised() -> None:
     assert str(error.value) in README
 
 
-def test_a_family_of_ones_own_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hidden_markov_model_runs_as_printed_and_finds_its_states() -> None:
     names = _run(1)
+    assert np.mean(np.asarray(names["path"]) == names["truth"]) > 0.97
+    stay = float(names["fit"].posterior.median()["stay"])
+    assert 0.95 < stay < 1.0
+
+
+def test_what_the_tables_of_objectives_name_exists() -> None:
+    section = README[README.index("## Objectives") : README.index("**Discrete latents")]
+    for name in re.findall(r"`([A-Z]\w+)\(", section):
+        assert hasattr(svijax.objectives, name), name
+
+
+def test_a_family_of_ones_own_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    names = _run(2)
     shown = capsys.readouterr().out
     assert "FAILED" not in shown and "pathwise      ok" in shown
     exact = dist.kl_divergence(dist.Gamma(2.0, 1.0), dist.Gamma(3.0, 2.0))

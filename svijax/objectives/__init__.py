@@ -1,5 +1,9 @@
 """Bounds on the evidence and their gradient estimators."""
 
+from svijax.density import Antithetic as Antithetic
+from svijax.density import PlainNoise as PlainNoise
+from svijax.density import Sobol as Sobol
+
 from ._baselines import VIMCO as VIMCO
 from ._baselines import Baseline as Baseline
 from ._baselines import Learned as Learned
