@@ -53,12 +53,13 @@ PARTS = {"a": slice(0, 1), "b": slice(1, 3)}
 def steer_by_hand(kernels: Callable[[Any, Any], Any], points: Any, drift: Any) -> tuple[Any, Any]:
     """Pair by pair; ``kernels(x, y)`` is one number for each entry."""
     count, size = points.shape
-    slopes = jax.jacfwd(lambda x, y: jnp.broadcast_to(kernels(x, y), (size,)))
+    whole = lambda x, y: jnp.broadcast_to(kernels(x, y), (size,))  # noqa: E731
+    values, slopes = jax.jit(whole), jax.jit(jax.jacfwd(whole))
     pull, push = np.zeros_like(points), np.zeros_like(points)
     for i in range(count):
         for j in range(count):
-            pull[i] += np.asarray(kernels(points[j], points[i])) * drift[j] / count
-            push[i] += np.diag(slopes(jnp.asarray(points[j]), points[i])) / count
+            pull[i] += np.asarray(values(points[j], points[i])) * drift[j] / count
+            push[i] += np.diag(slopes(points[j], points[i])) / count
     return pull, push
 
 
