@@ -120,10 +120,7 @@ def _log_gamma_tail(a: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _log_gamma_tail_jvp(primals: Any, tangents: Any) -> Any:
     a, x = primals
     da, dx = tangents
-    (log_tail, ratio, lower), total = _along(lambda a: gamma_tail(a, x), (a,), (da,))
-    if not _is_zero(dx):
-        total = total + jnp.where(lower, 1.0, -1.0) * jnp.exp(-ratio) / x * dx
-    return (log_tail, lower), (total, _no_tangent(lower))
+    return _with_tangents(lambda a: gamma_tail(a, x), (a,), (da,), dx, x)
 
 
 def _beta_logs(a: Any, b: Any, x: Any, rest: Any) -> Any:
@@ -150,14 +147,20 @@ def _log_beta_tail(
 def _log_beta_tail_jvp(primals: Any, tangents: Any) -> Any:
     a, b, x, rest, lost = primals
     da, db, dx, *_ = tangents
-    (log_tail, ratio, lower), total = _along(lambda a, b: beta_tail(a, b, x, rest, lost), (a, b), (da, db))
-    if not _is_zero(dx):
-        total = total + jnp.where(lower, 1.0, -1.0) * jnp.exp(-ratio) / (x * rest) * dx
-    return (log_tail, lower), (total, _no_tangent(lower))
+    return _with_tangents(lambda a, b: beta_tail(a, b, x, rest, lost), (a, b), (da, db), dx, x * rest)
 
 
 _log_gamma_tail.defjvp(_log_gamma_tail_jvp, symbolic_zeros=True)
 _log_beta_tail.defjvp(_log_beta_tail_jvp, symbolic_zeros=True)
+
+
+def _with_tangents(tail: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...], dx: Any, unit: Any) -> Any:
+    """The log of the tail and its derivative, in the parameters and in x: there it is exp(-ratio) / unit up or down."""
+    (log_tail, ratio, lower), total = _along(tail, primals, tangents)
+    if not _is_zero(dx):
+        total = total + jnp.where(lower, 1.0, -1.0) * jnp.exp(-ratio) / unit * dx
+    no_tangent = np.zeros(lower.shape, jax.dtypes.float0)
+    return (log_tail, lower), (total, no_tangent)
 
 
 def _along(tail: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
@@ -176,7 +179,3 @@ def _along(tail: Any, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> An
 
 def _is_zero(tangent: Any) -> bool:
     return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
-
-
-def _no_tangent(flag: jax.Array) -> Any:
-    return np.zeros(flag.shape, jax.dtypes.float0)

@@ -23,7 +23,10 @@ class Unseen(Exception):
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the report. ``ok`` is None where the check could not be made; ``note`` then says why."""
+    """One row of the report. ``ok`` is None where the check could not be made; ``note`` then says why.
+
+    ``error`` is what the distribution raised, if it did.
+    """
 
     name: str
     ok: bool | None
@@ -31,6 +34,7 @@ class Check:
     expected: object = None
     got: object = None
     fix: str | None = None
+    error: Exception | None = None
 
     def __str__(self) -> str:
         word = {True: "ok", False: "WRONG", None: "-"}[self.ok]
@@ -52,7 +56,8 @@ def perform(name: str, test: Callable[[Any], str | None], case: Any) -> Check:
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
         got = f"{type(error).__name__}: {lines[0]}"
-        return Check(name, False, expected="no error", got=got, fix="make this call work, then check again.")
+        fix = "make this call work, then check again."
+        return Check(name, False, expected="no error", got=got, fix=fix, error=error)
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,10 +78,16 @@ class Report:
         return not self.failed
 
     def raise_if_failed(self) -> None:
-        """Raise ``ArgumentError`` with every row that is wrong."""
+        """Raise ``ArgumentError`` with every row that is wrong, from the errors that the distribution raised."""
         if self.failed:
             head = f"{self.subject}: {len(self.failed)} of {len(self.checks)} checks failed."
-            raise ArgumentError("\n".join([head, *(f"  {line}" for line in self._lines(self.failed))]))
+            text = "\n".join([head, *(f"  {line}" for line in self._lines(self.failed))])
+            raise ArgumentError(text) from self._cause()
+
+    def _cause(self) -> Exception | None:
+        """The one error inside the distribution, or all of them as a group."""
+        errors = [check.error for check in self.failed if check.error is not None]
+        return ExceptionGroup(self.subject, errors) if len(errors) > 1 else next(iter(errors), None)
 
     def _lines(self, checks: tuple[Check, ...]) -> list[str]:
         return [line for check in checks for line in str(check).splitlines()]

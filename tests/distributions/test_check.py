@@ -259,8 +259,32 @@ def test_an_error_inside_the_distribution_is_a_row() -> None:
         def log_prob(self, value: Any) -> Any:
             raise ZeroDivisionError("by nothing")
 
-    with pytest.raises(ArgumentError, match="ZeroDivisionError: by nothing"):
-        check(Broken(0.0, 1.0))
+    report = check(Broken(0.0, 1.0), raise_if_failed=False)
+    row = report.failed[0]
+    assert str(row).splitlines() == [
+        "shapes        WRONG",
+        "              expected: no error",
+        "              got:      ZeroDivisionError: by nothing",
+        "              fix:      make this call work, then check again.",
+    ]
+    with pytest.raises(ArgumentError, match="ZeroDivisionError: by nothing") as caught:
+        report.raise_if_failed()
+    errors = [failed.error for failed in report.failed]
+    assert all(isinstance(error, ZeroDivisionError) and error.__traceback__ for error in errors)
+    assert isinstance(caught.value.__cause__, ExceptionGroup)
+    assert list(caught.value.__cause__.exceptions) == errors
+
+
+def test_the_only_error_inside_is_the_cause() -> None:
+    class Broken(Logistic):
+        def mask(self, mask: Any) -> Any:
+            raise ZeroDivisionError("by nothing")
+
+    report = check(Broken(0.0, 1.0), raise_if_failed=False)
+    with pytest.raises(ArgumentError, match="ZeroDivisionError: by nothing") as caught:
+        report.raise_if_failed()
+    assert [row.name for row in report.failed] == ["copies"]
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 def test_what_cannot_be_checked() -> None:
