@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from svijax.base import ArgumentError, as_key, check_names, message
-from svijax.density import Program
+from svijax.density import Program, log_density
 from svijax.effects import Deterministic
 from svijax.guides import latent_values
 from svijax.handlers import Trace
@@ -19,6 +19,7 @@ from svijax.objectives import check_count, estimate
 
 from ._call import call
 from ._programs import draw_keys, guide_sites, model_sites, over_draws
+from ._summed import RunModel, drawn_jointly, leaves_out, log_joint
 
 _MOST_NUMBERS = 2**29
 
@@ -66,21 +67,23 @@ class Draws:
     ) -> dict[str, Any]:
         def one(draw_key: jax.Array) -> dict[str, Any]:
             sites = guide_sites(self.guide, params, draw_key, args, kwargs)
-            model = None
-            if self.parts != ("latents",):
-                model = model_sites(self.model, params, draw_key, args, kwargs, sites)
-            return self._parts(sites, model)
+            return self._parts(sites, lambda model: model_sites(model, params, draw_key, args, kwargs, sites))
 
         return over_draws(one, draw_keys(key, self.num_samples), self.num_samples, self.batch_size)
 
-    def _parts(self, guide: Trace, model: Trace | None) -> dict[str, Any]:
+    def _parts(self, guide: Trace, run: RunModel) -> dict[str, Any]:
         out: dict[str, Any] = {}
         values: dict[str, Any] = latent_values(guide) if "latents" in self.parts else {}
-        if model is not None:
-            if "deterministic" in self.parts:
-                values |= {s.name: s.value for s in model.values() if isinstance(s, Deterministic)}
+        if self.parts != ("latents",):
+            model = run(self.model)
+            summed = leaves_out(guide, model)
             if "weights" in self.parts:
-                out["weights"] = log_weight(model, guide)
+                out["weights"] = (
+                    summed_log_weight(self.model, run, guide) if summed else log_weight(model, guide)
+                )
+            if "deterministic" in self.parts:
+                model = run(drawn_jointly(self.model, guide)) if summed else model
+                values |= {s.name: s.value for s in model.values() if isinstance(s, Deterministic)}
         if "latents" in self.parts:
             if self.sites is not None:
                 check_names(self.sites, values, "sites")
@@ -108,3 +111,8 @@ def log_weight(model: Trace, guide: Trace) -> jax.Array:
     terms = estimate(model, guide)
     log_p: Any = sum(terms.log_p.values(), jnp.zeros(()))
     return log_p - sum(terms.log_q.values(), jnp.zeros(()))
+
+
+def summed_log_weight(model: Program, run: RunModel, guide: Trace) -> jax.Array:
+    """``log_weight`` with the enumerated sites that the guide lacks summed out of the model."""
+    return log_joint(model, run, guide) - sum(log_density(guide).values(), jnp.zeros(()))

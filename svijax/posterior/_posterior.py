@@ -30,6 +30,8 @@ class Posterior:
 
     Everything is an estimate from draws of the guide. Without ``key=`` the draws follow from the fit's key,
     so that the same call gives the same numbers. Subsampled plates are run whole: no row is left out.
+    Enumerated sites that the guide lacks are summed out of log densities of the model, and drawn given z for what
+    is deterministic.
 
     :param params: constrained, of guide and model, by name. :param args, kwargs: of the fit: the data.
     :param mutable: the state of ``mutable`` statements, by name.
