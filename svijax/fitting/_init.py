@@ -36,7 +36,7 @@ from svijax.density import (
     start_densities,
     unconstrain,
 )
-from svijax.effects import Mutable, Param, ParamGroup, Sample, Site, no_handlers
+from svijax.effects import Handler, Mutable, Param, ParamGroup, Sample, Site, no_handlers
 from svijax.handlers import Trace, supply
 from svijax.objectives import Objective
 from svijax.optim import is_elementwise
@@ -119,6 +119,7 @@ def make_state(
     The keys of the start and of the steps are separate.
     """
     init_key, run_key = jax.random.split(as_key(key))
+    model = _as_scored(model, objective)
     model_trace, guide_trace = _run_checked(
         model, guide, init_key, init_params, args, kwargs, enumerates(objective)
     )
@@ -163,6 +164,7 @@ def explain_checks(
     :raises ModelError: no single check does, and yet the start is not finite.
     """
     init_key, _ = jax.random.split(as_key(key))
+    model = _as_scored(model, objective)
     arrays, static = split_arguments(args, kwargs)
 
     def traces(key: jax.Array, start: Mapping[str, Any], arrays: tuple[Any, ...]) -> tuple[Trace, Trace]:
@@ -177,6 +179,20 @@ def explain_checks(
             fix="scale the data, or start elsewhere (init_loc_fn=, init_params=).",
         )
     )
+
+
+class _without_likelihood(Handler):
+    """Nobody asks for the density of an observation: it need not have one."""
+
+    def process(self, site: Site) -> Site:
+        if isinstance(site, Sample) and site.observed:
+            return site.having(log_prob=jnp.zeros((*site.sample_shape, *site.fn.batch_shape)))
+        return site
+
+
+def _as_scored(model: Program, objective: Any) -> Program:
+    """The model as the objective scores it."""
+    return model if getattr(objective, "needs_likelihood", True) else _without_likelihood(model)
 
 
 def _collect(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> dict[str, Param]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,8 @@ class EnergyDistance(ParticleObjective):
     beta: float = 1.0
     prior_scale: float = 0.0
     joint: bool = True
+
+    needs_likelihood: ClassVar[bool] = False
 
     def __init__(
         self,

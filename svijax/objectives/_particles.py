@@ -130,6 +130,9 @@ class ParticleObjective(ABC):
     enumerates: ClassVar[bool] = False
     """Whether discrete latents of the model that are marked for it are summed out."""
 
+    needs_likelihood: ClassVar[bool] = True
+    """Whether it asks for the log densities of observations."""
+
     def __post_init__(self) -> None:
         check_count("num_particles", self.num_particles)
         for name in ("fixed_draws", "particle_batch"):

@@ -17,7 +17,7 @@ from scipy.special import erf
 import svijax
 import svijax.distributions as dist
 from svijax import SVI, EnergyDistance
-from svijax.base import ArgumentError, ModelError
+from svijax.base import ArgumentError, DataError, ModelError
 from svijax.density import Antithetic, Draws
 from svijax.guides import AutoNormal
 from svijax.handlers import mask, scale, substitute, supply
@@ -216,6 +216,21 @@ def test_a_fit_with_heavy_tails() -> None:
         assert abs(float(fits.chain(k).posterior.mean()["loc"]) - float(np.median(data))) < 0.4
     again = jax.jit(lambda key: svi.run(key, 5, data).losses)(jax.random.PRNGKey(3))
     assert np.isfinite(again).all()
+
+
+def test_a_fit_of_a_likelihood_without_density() -> None:
+    data = jnp.asarray(np.random.default_rng(2).normal(3.0, 1.4, size=30), jnp.float32)
+
+    def stable(y: Any) -> None:
+        loc = sample("loc", dist.Normal(0.0, 10.0))
+        with plate("i", 30):
+            sample("y", dist.Stable(1.7, 0.0, 1.0, loc), obs=y)
+
+    svi = SVI(stable, AutoNormal(stable), optax.adam(0.05), EnergyDistance(0.8, num_particles=8, joint=False))
+    fit = svi.run(jax.random.key(0), 300, data, progress_bar=False)
+    assert abs(float(fit.posterior.mean()["loc"]) - 3.0) < 0.6
+    with pytest.raises(DataError, match="observation is NaN"):
+        svi.run(jax.random.key(0), 3, data.at[4].set(jnp.nan), progress_bar=False)
 
 
 def test_how_particles_are_run_makes_no_difference(x64: None) -> None:
