@@ -269,7 +269,9 @@ def by_hand(count: int, alpha: float) -> float:
     return total
 
 
-@pytest.mark.parametrize(("batch", "count", "alpha"), [(1, 5, 0.0), (2, 2, 2.0)])
+@pytest.mark.parametrize(
+    ("batch", "count", "alpha"), [pytest.param(1, 5, 0.0, marks=pytest.mark.slow), (1, 3, 0.0), (2, 2, 2.0)]
+)
 def test_the_bound_is_the_same_for_every_minibatch_size(
     x64: None, batch: int, count: int, alpha: float
 ) -> None:
@@ -305,15 +307,11 @@ def test_five_particles_over_minibatches_of_normals() -> None:
 
         return model, guide
 
-    e = np.random.default_rng(0).normal(size=(400_000, 5, 4))
-    log_w = -0.5 * (SINGLE - e) ** 2 - 0.5 * np.log(2 * np.pi)
-    want = -np.sum(np.log(np.mean(np.exp(log_w), axis=1)), axis=1)
-    error = want.std() / np.sqrt(len(want))
     for batch in (4, 2, 1):
         loss = lambda k: RenyiELBO(0.0, 5).loss(k, {}, *pair(batch))  # noqa: B023, E731
         found = np.asarray(jax.jit(jax.vmap(loss))(jax.random.split(jax.random.key(batch), 200_000)))
-        spread = np.hypot(found.std() / np.sqrt(len(found)), error)
-        assert abs(found.mean() - want.mean()) < 4 * spread
+        # By quadrature, 21 nodes for each of the five draws.
+        assert abs(found.mean() - 6.9324077) < 4 * found.std() / np.sqrt(len(found)) < 0.03
 
 
 def test_a_hundred_elements_two_at_a_time() -> None:
@@ -327,9 +325,9 @@ def test_a_hundred_elements_two_at_a_time() -> None:
         return run
 
     for batch, alpha, count in ((2, 0.0, 2), (7, 2.0, 3)):
-        loss = RenyiELBO(alpha, count).loss(
-            jax.random.key(0), {}, program(batch, True), program(batch, False)
-        )
+        pair = program(batch, True), program(batch, False)
+        objective = RenyiELBO(alpha, count)
+        loss = jax.jit(lambda k, o=objective, pair=pair: o.loss(k, {}, *pair))(jax.random.key(0))
         np.testing.assert_allclose(loss, 51.0825624, rtol=1e-6)
 
 
@@ -354,7 +352,7 @@ def test_three_plates_two_of_which_subsample(n: int, k: int, order: tuple[int, .
     from svijax.handlers import seed, trace
 
     key = jax.random.key(1)
-    loss = RenyiELBO(0.5, 3).loss(key, {}, program(True), program(False))
+    loss = jax.jit(lambda k: RenyiELBO(0.5, 3).loss(k, {}, program(True), program(False)))(key)
     rows = trace(seed(program(False), rng_seed=key)).get_trace()
     rows = [np.asarray(rows[f"p{i}"].value) for i in range(3)]
     noise = svijax.density.draw(key, svijax.density.noise_layout(program(False), (), {}), 3).normal
@@ -417,8 +415,8 @@ def test_no_latents_gives_the_elbo() -> None:
     def guide() -> None:
         return None
 
-    loss = lambda objective: jax.value_and_grad(  # noqa: E731
-        lambda p: objective.loss(jax.random.key(0), p, model, guide)
+    loss = lambda objective: jax.jit(  # noqa: E731
+        jax.value_and_grad(lambda p: objective.loss(jax.random.key(0), p, model, guide))
     )(at(m=0.3))
     want = loss(Trace_ELBO())
     for alpha, count in itertools.product((0.0, 2.0), (1, 3)):
@@ -491,8 +489,7 @@ def test_latents_of_a_shared_vector_are_weighed_apart() -> None:
         close(losses[0], losses[1], 2e-4)
 
 
-@pytest.mark.parametrize("family", [AutoNormal, AutoDiagonalNormal])
-@pytest.mark.parametrize("chosen", [None, DReG()], ids=str)
+@pytest.mark.parametrize(("family", "chosen"), [(AutoNormal, DReG()), (AutoDiagonalNormal, None)], ids=str)
 def test_autoguides_fit(family: Any, chosen: Any) -> None:
     def model() -> None:
         s = sample("s", dist.LogNormal(0.0, 0.5))
@@ -553,17 +550,11 @@ def options_pair() -> tuple[Any, Any]:
     return model, guide
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"vectorize_particles": False}, {"particle_batch": 2}, {"remat": True}],
-    ids=str,
-)
-@pytest.mark.parametrize("chosen", [None, DReG()], ids=str)
-def test_memory_options_change_nothing(options: Any, chosen: Any) -> None:
+def test_memory_options_change_nothing() -> None:
     params = at(m=0.3, s=0.8, u=0.1)
 
     def run(**options: Any) -> Any:
-        objective = RenyiELBO(0.5, 4, estimator=chosen, **options)
+        objective = RenyiELBO(0.5, 4, estimator=DReG(), **options)
 
         def loss(p: Any) -> Any:
             found = objective.evaluate(jax.random.key(0), p, *options_pair())
@@ -572,10 +563,19 @@ def test_memory_options_change_nothing(options: Any, chosen: Any) -> None:
         def both(p: Any) -> Any:
             return jax.value_and_grad(loss, has_aux=True)(p)
 
-        with jax.checking_leaks():
-            return jax.jit(both)(params)
+        return jax.jit(both)(params)
 
-    close(run(**options), run(), 2e-5)
+    want = run()
+    for options in ({"vectorize_particles": False}, {"particle_batch": 2}, {"remat": True}):
+        close(run(**options), want, 2e-5)
+
+
+@pytest.mark.slow
+def test_nothing_leaks() -> None:
+    objective = RenyiELBO(0.5, 2, estimator=DReG())
+    loss = lambda p: objective.loss(jax.random.key(0), p, *options_pair())  # noqa: E731
+    with jax.checking_leaks():
+        jax.jit(jax.grad(loss))(at(m=0.3, s=0.8, u=0.1))
 
 
 def test_in_fits_and_chains() -> None:

@@ -53,7 +53,7 @@ def test_the_largest_ratio_gets_the_largest_weight() -> None:
 def test_value_and_gradient(x64: None, beta: float) -> None:
     key, params = jax.random.key(0), at(m=0.3, s=0.8, noise=1.3)
     objective = TraceTailAdaptive_ELBO(4, tail_adaptive_beta=beta)
-    loss, got = jax.value_and_grad(objective.loss, 1)(key, params, *pair())
+    loss, got = jax.jit(jax.value_and_grad(lambda p: objective.loss(key, p, *pair())))(params)
     noise = np.asarray(
         svijax.density.draw(key, svijax.density.noise_layout(pair()[1], (), {}), 4).normal[:, 0]
     )
@@ -94,7 +94,7 @@ def test_it_covers_heavy_tails() -> None:
     for objective in (Trace_ELBO(32), TraceTailAdaptive_ELBO(32)):
         svi = SVI(model, guide, optax.adam(0.02), objective)
         found.append(float(svi.run(jax.random.key(0), 500, progress_bar=False).params["s"]))
-    assert 1.0 < found[0] and found[1] > 1.15 * found[0], found
+    assert found[0] > 1.0 and found[1] > 1.15 * found[0], found
 
 
 def test_in_fits_and_chains() -> None:
@@ -104,10 +104,13 @@ def test_in_fits_and_chains() -> None:
     np.testing.assert_allclose(svi.update(state)[1], loss, rtol=1e-6)
     chains = svi.run(jax.random.key(0), 30, num_chains=2, progress_bar=False)
     assert chains.losses.shape == (2, 30) and np.isfinite(chains.losses).all()
+    key = jax.random.key(0)
     options = [{}, {"vectorize_particles": False}, {"particle_batch": 2}, {"remat": True}]
     params = at(m=0.3, s=0.8, noise=1.3)
     losses = [
-        jax.value_and_grad(TraceTailAdaptive_ELBO(4, **o).loss, 1)(jax.random.key(0), params, *pair())
+        jax.jit(jax.value_and_grad(lambda p, o=o: TraceTailAdaptive_ELBO(4, **o).loss(key, p, *pair())))(
+            params
+        )
         for o in options
     ]
     for other in losses[1:]:
@@ -163,4 +166,4 @@ def test_what_cannot_be() -> None:
     assert "TraceTailAdaptive_ELBO has a gradient of its own" in text
     loss = lambda p: TraceTailAdaptive_ELBO(2).loss(jax.random.key(0), p, *pair())  # noqa: E731
     with pytest.raises(DerivativeError, match="no second derivative"):
-        jax.hessian(loss)(at(m=0.3, s=0.8, noise=1.3))
+        jax.eval_shape(jax.hessian(loss), at(m=0.3, s=0.8, noise=1.3))
