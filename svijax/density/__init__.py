@@ -5,7 +5,7 @@ from ._abstract import noise_layout as noise_layout
 from ._bind import bind as bind
 from ._bind import constrain as constrain
 from ._bind import unconstrain as unconstrain
-from ._contraction import Factor as TermFactor
+from ._contraction import LogFactor as LogFactor
 from ._contraction import Plates as Plates
 from ._contraction import check_read as check_read
 from ._dependence import Dependence as Dependence

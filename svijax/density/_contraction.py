@@ -17,11 +17,11 @@ import jax.numpy as jnp
 from svijax.base import ModelError, message
 
 from ._elimination import Step, eliminate
-from ._rows import array_of, map_row
+from ._rows import array_of
 
 
 @dataclass(frozen=True, eq=False)
-class Factor:
+class LogFactor:
     """A term of a log density: one axis for each of ``variables``, then ``nesting`` axes for the dims of plates.
 
     An axis of a plate has size 1 where the elements are alike. ``sites``: what it was made from.
@@ -53,12 +53,12 @@ class Plates:
 class Contraction:
     """What is left of the factors when the variables are gone, and the steps that took them away."""
 
-    factors: tuple[Factor, ...]
+    factors: tuple[LogFactor, ...]
     steps: tuple[Step, ...]
 
 
 def contract(
-    factors: Iterable[Factor],
+    factors: Iterable[LogFactor],
     variables: Mapping[str, frozenset[str]],
     plates: Plates,
     kept: Mapping[str, frozenset[str]] | None = None,
@@ -72,12 +72,12 @@ def contract(
     :raises ModelError: a variable that is read outside of its plates; plates of a component that are no tree; a kept
         variable that lives in a plate that had to be multiplied over.
     """
-    groups: dict[frozenset[str], list[Factor]] = {}
+    groups: dict[frozenset[str], list[LogFactor]] = {}
     homes = {**(kept or {}), **variables}
     for f in factors:
         check_read(f, homes)
         groups.setdefault(f.plates, []).append(f)
-    done: list[Factor] = []
+    done: list[LogFactor] = []
     steps: list[Step] = []
     while groups:
         leaf = max(groups, key=lambda names: (len(names), sorted(names)))
@@ -97,7 +97,7 @@ def contract(
     return Contraction(tuple(done), tuple(steps))
 
 
-def components(factors: Sequence[Factor], variables: Iterable[str]) -> list[list[Factor]]:
+def components(factors: Sequence[LogFactor], variables: Iterable[str]) -> list[list[LogFactor]]:
     """The factors in groups that share none of the variables, in order of their first member."""
     shared = set(variables)
     root = list(range(len(factors)))
@@ -115,13 +115,13 @@ def components(factors: Sequence[Factor], variables: Iterable[str]) -> list[list
                 j = first.setdefault(v, i)
                 a, b = sorted((find(i), find(j)))
                 root[b] = a
-    out: dict[int, list[Factor]] = {}
+    out: dict[int, list[LogFactor]] = {}
     for i, f in enumerate(factors):
         out.setdefault(find(i), []).append(f)
     return list(out.values())
 
 
-def multiplied(f: Factor, names: frozenset[str], plates: Plates) -> Factor:
+def multiplied(f: LogFactor, names: frozenset[str], plates: Plates) -> LogFactor:
     """The product over the elements of the plates: the sum of logarithms along their dims."""
     array, count = f.array, 1
     for name in sorted(names):
@@ -129,9 +129,9 @@ def multiplied(f: Factor, names: frozenset[str], plates: Plates) -> Factor:
         if _size(array, dim) == 1:
             count *= size
         else:
-            array = map_row(lambda x, d=dim: jnp.sum(x, axis=d, keepdims=True), array)
+            array = jnp.sum(array_of(array), axis=dim, keepdims=True)
     if count != 1:
-        array = map_row(lambda x: x * count, array)
+        array = array_of(array) * count
     return replace(f, array=array, plates=f.plates - names)
 
 
@@ -140,28 +140,28 @@ def _size(array: Any, dim: int) -> int:
 
 
 def _eliminated(
-    part: list[Factor],
+    part: list[LogFactor],
     local: list[str],
     leaf: frozenset[str],
     plates: Plates,
     how: tuple[bool, bool],
     steps: list[Step],
-) -> list[Factor]:
+) -> list[LogFactor]:
     if not local:
         return part
     sites = tuple(dict.fromkeys(s for f in part for s in f.sites))
     rest, new = eliminate([(f.array, f.variables) for f in part], local, plates.shape(leaf), *how)
     steps.extend(new)
-    return [Factor(array, variables, leaf, sites) for array, variables in rest]
+    return [LogFactor(array, variables, leaf, sites) for array, variables in rest]
 
 
-def total(f: Factor, plates: Plates) -> Any:
+def total(f: LogFactor, plates: Plates) -> Any:
     """The sum of a factor over the elements of all its plates; its variables' axes stay."""
     array = array_of(multiplied(f, f.plates, plates).array)
     return array.reshape(array.shape[: len(f.variables)])
 
 
-def check_read(f: Factor, homes: Mapping[str, frozenset[str]]) -> None:
+def check_read(f: LogFactor, homes: Mapping[str, frozenset[str]]) -> None:
     """Raise unless the factor stands in all the plates that its variables live in."""
     for v in f.variables:
         if not homes[v] <= f.plates:
@@ -178,7 +178,7 @@ def check_read(f: Factor, homes: Mapping[str, frozenset[str]]) -> None:
 
 
 def _check_tree(
-    f: Factor,
+    f: LogFactor,
     homeless: list[str],
     home: frozenset[str],
     leaf: frozenset[str],
@@ -199,7 +199,7 @@ def _check_tree(
 
 
 def _check_kept(
-    f: Factor,
+    f: LogFactor,
     homeless: list[str],
     home: frozenset[str],
     leaf: frozenset[str],

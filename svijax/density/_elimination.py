@@ -118,9 +118,9 @@ def _groups(tables: Tables, remaining: list[str], order: Mapping[str, int]) -> l
     for v, found in touching.items():
         around.setdefault(frozenset().union(*(tables[i][1] for i in found)), []).append(v)
     out = []
-    for names, own in around.items():
+    for near, own in around.items():
         own.sort(key=order.__getitem__)
-        rest = sorted(names.difference(own), key=order.__getitem__)
+        rest = sorted(near.difference(own), key=order.__getitem__)
         out.append(_Group(tuple(own), tuple(rest), tuple(sorted({i for v in own for i in touching[v]}))))
     return out
 

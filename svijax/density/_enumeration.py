@@ -15,7 +15,7 @@ from svijax.effects import Factor as FactorSite
 from svijax.effects import Sample, Site
 from svijax.handlers import Standing, one_value
 
-from ._contraction import Factor, Plates, components, contract, multiplied
+from ._contraction import LogFactor, Plates, components, contract, multiplied
 from ._elimination import eliminate
 from ._log_prob import log_prob, scored_sites
 from ._rows import array_of, rows_of
@@ -28,11 +28,11 @@ Scored = Sample | FactorSite
 class Term:
     """The log density of some sites: masked, not scaled. ``weight``: the scale, one number or over dims of plates."""
 
-    factor: Factor
+    factor: LogFactor
     weight: Any
 
     @property
-    def value(self) -> Factor:
+    def value(self) -> LogFactor:
         """The scaled density."""
         if self.weight is None:
             return self.factor
@@ -101,7 +101,7 @@ def terms_of(site: Scored, given: Collection[str] = ()) -> list[Term]:
 def _density(site: Scored, own: bool) -> Any:
     density = stated_log_prob(site)
     if own and isinstance(site, Sample) and site.shared_mask:
-        values = jnp.shape(site.value)[site.enumeration.dim - len(site.fn.event_shape)]  # type: ignore[union-attr]
+        values = jnp.shape(site.value)[site.enumeration.dim - len(site.fn.event_shape)]  # type: ignore[union-attr, operator]
         density = jnp.where(site.mask, density, -np.log(values))
     return density
 
@@ -111,7 +111,7 @@ def stated_log_prob(site: Scored) -> Any:
     return log_prob(site.having(fn=site.stated) if isinstance(site, Sample) else site)
 
 
-def _chain_factors(site: Scored, chain: Any) -> list[Factor]:
+def _chain_factors(site: Scored, chain: Any) -> list[LogFactor]:
     """A factor for each step, the later ones rows of one array."""
     own = {dim: name for name, (dim, _) in chain.dims.items()}
     before = {dim: name for name, (_, dim) in chain.dims.items()}
@@ -126,14 +126,14 @@ def _chain_factors(site: Scored, chain: Any) -> list[Factor]:
         )
 
     array, dims = _by_dims(site, _masked_at(site, chain.first, first), False)
-    out = [Factor(array, named(dims, 0), plates, (site.name,))]
+    out = [LogFactor(array, named(dims, 0), plates, (site.name,))]
     if chain.rest is None:
         return out
     stack, dims = _by_dims(site, _masked_at(site, chain.rest, rest), False, lead=1)
     if not any(d in own or d in before for d in dims):
-        return [*out, Factor(jnp.sum(stack, axis=0), named(dims, 0), plates, (site.name,))]
+        return [*out, LogFactor(jnp.sum(stack, axis=0), named(dims, 0), plates, (site.name,))]
     return out + [
-        Factor(row, named(dims, i), plates, (site.name,)) for i, row in enumerate(rows_of(stack), start=1)
+        LogFactor(row, named(dims, i), plates, (site.name,)) for i, row in enumerate(rows_of(stack), start=1)
     ]
 
 
@@ -157,7 +157,7 @@ def _inner(site: Scored) -> int:
     return max([0, *(-frame.dim for frame in site.plates)])
 
 
-def as_factor(site: Scored, density: Any, whole: bool = False) -> Factor:
+def as_factor(site: Scored, density: Any, whole: bool = False) -> LogFactor:
     """Something per batch element of a site, as a factor over the enumerated sites that it depends on.
 
     ``whole``: dims that no plate declares stay; else what lies along them is one factor.
@@ -166,7 +166,7 @@ def as_factor(site: Scored, density: Any, whole: bool = False) -> Factor:
         density = jnp.sum(density, axis=tuple(range(len(site.steps))))
     array, dims = _by_dims(site, density, whole)
     plates = frozenset(frame.name for frame in site.plates)
-    return Factor(array, tuple(_owner(site, dim) for dim in dims), plates, (site.name,))
+    return LogFactor(array, tuple(_owner(site, dim) for dim in dims), plates, (site.name,))
 
 
 def _by_dims(site: Scored, density: Any, whole: bool, lead: int = 0) -> tuple[Any, tuple[int, ...]]:
@@ -247,8 +247,8 @@ def common_weight(group: Sequence[Term], variables: Sequence[str]) -> Any:
 
 
 def log_weight(
-    names: Sequence[str], log_q: Mapping[str, Factor], around: frozenset[str], plates: Plates
-) -> Factor:
+    names: Sequence[str], log_q: Mapping[str, LogFactor], around: frozenset[str], plates: Plates
+) -> LogFactor:
     """log q of the named sites at each combination of their values: their joint marginal under the guide's factors.
 
     Elements of plates stay apart: what is weighed stands in the plates ``around`` it.
@@ -263,11 +263,11 @@ def log_weight(
     gone = [v for v in upstream if v not in names]
     if gone:
         tables, _ = eliminate(tables, gone, plates.shape(around), steps_wanted=False)
-    factors = [Factor(array, variables, around) for array, variables in tables]
+    factors = [LogFactor(array, variables, around) for array, variables in tables]
     return _added(factors, tuple(names))[0]
 
 
-def with_axes(f: Factor, variables: Sequence[str]) -> Any:
+def with_axes(f: LogFactor, variables: Sequence[str]) -> Any:
     """The factor's array with an axis for each of the variables, of size 1 where it does not depend on it."""
     array = array_of(f.array)
     order = [f.variables.index(v) for v in variables if v in f.variables]
@@ -276,7 +276,7 @@ def with_axes(f: Factor, variables: Sequence[str]) -> Any:
     return array.reshape((*(next(shape) if v in f.variables else 1 for v in variables), *shape))
 
 
-def summed_over_plates(f: Factor, plates: Plates) -> Any:
+def summed_over_plates(f: LogFactor, plates: Plates) -> Any:
     """The sum over all elements and all values."""
     return jnp.sum(array_of(multiplied(f, f.plates, plates).array))
 
@@ -298,9 +298,9 @@ def watched(program: Program, handler: Any) -> Program:
     return call
 
 
-def _added(factors: Sequence[Factor], order: tuple[str, ...] | None = None) -> list[Factor]:
+def _added(factors: Sequence[LogFactor], order: tuple[str, ...] | None = None) -> list[LogFactor]:
     """One factor for each set of plates: the sum of those in it."""
-    by_plates: dict[frozenset[str], list[Factor]] = {}
+    by_plates: dict[frozenset[str], list[LogFactor]] = {}
     for f in factors:
         by_plates.setdefault(f.plates, []).append(f)
     out = []
@@ -309,7 +309,7 @@ def _added(factors: Sequence[Factor], order: tuple[str, ...] | None = None) -> l
         array = with_axes(group[0], variables)
         for f in group[1:]:
             array = array + with_axes(f, variables)
-        out.append(Factor(array, variables, names, group[0].sites))
+        out.append(LogFactor(array, variables, names, group[0].sites))
     return out
 
 
@@ -331,7 +331,7 @@ def _owner(site: Scored, dim: int) -> str:
     )
 
 
-def _checked_scale(site: Scored, factor: Factor) -> Any:
+def _checked_scale(site: Scored, factor: LogFactor) -> Any:
     ndim = jnp.ndim(site.scale)
     nesting = len(factor.array.shape) - len(factor.variables)
     declared = {frame.dim for frame in site.plates}

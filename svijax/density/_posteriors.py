@@ -13,7 +13,7 @@ from svijax.distributions import Bernoulli, Categorical
 from svijax.effects import Sample, Site, has_plates, prng_key, unheard, where
 from svijax.handlers import enum, one_value, supply, trace
 
-from ._contraction import Contraction, Factor, Plates, contract
+from ._contraction import Contraction, LogFactor, Plates, contract
 from ._elimination import assign
 from ._enumeration import (
     enumerated_here,
@@ -35,7 +35,7 @@ def marginals(model_trace: Mapping[str, Site], given: Collection[str] = ()) -> d
     factors, plates = factors_of(model_trace, variables)
 
     def log_z(shift: Mapping[str, Any]) -> Any:
-        own = [Factor(shift[v], (v,), home, (v,)) for v, home in variables.items()]
+        own = [LogFactor(shift[v], (v,), home, (v,)) for v, home in variables.items()]
         return sum(
             summed_over_plates(f, plates)
             for f in contract([*factors, *own], variables, plates, steps_wanted=False).factors
@@ -57,7 +57,7 @@ def _in_order(site: Sample) -> list[str]:
 
 def factors_of(
     model_trace: Mapping[str, Site], variables: Mapping[str, frozenset[str]]
-) -> tuple[list[Factor], Plates]:
+) -> tuple[list[LogFactor], Plates]:
     """The factors of the model that depend on the variables, not scaled."""
     sites = list(scored_sites(model_trace))
     nesting = max((s.enumeration.nesting for s in sites if s.enumeration is not None), default=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +25,6 @@ class Row:
 def array_of(x: Any) -> Any:
     """The array itself."""
     return x.stack[x.index] if isinstance(x, Row) else x
-
-
-def map_row(function: Callable[[Any], Any], x: Any) -> Any:
-    """A function of the array itself."""
-    return function(array_of(x))
 
 
 def rows_of(stack: Any) -> list[Row]:

@@ -61,8 +61,7 @@ def later_steps(
     """
     inputs = jax.tree.map(lambda x: jnp.flip(x, 0)[1:] if reverse else x[1:], inputs)
     before = _shifted(carry, dims)
-    same = [*values, *jax.tree.leaves(init)]
-    if all(any(leaf is x for x in same) for leaf in jax.tree.leaves(carry)):
+    if _same_at_each_step(carry, init, values):
         return carry, jax.vmap(lambda x: step(before, x)[1])(inputs)
 
     def shifting(carry: Any, x: Any) -> tuple[Any, Any]:
@@ -71,6 +70,22 @@ def later_steps(
 
     last, out = jax.lax.scan(shifting, before, inputs)
     return _shifted(last, {name: (b, a) for name, (a, b) in dims.items()}), out
+
+
+def _same_at_each_step(carry: Any, init: Any, values: tuple[Any, ...]) -> bool:
+    """Whether each leaf of the carry is an enumerated value itself, or what it was at its place before."""
+    starts = jax.tree.leaves(init)
+    if len(jax.tree.leaves(carry)) != len(starts):
+        return False
+
+    def kept(leaf: Any, start: Any) -> bool:
+        # Of two equal starts nobody knows which one the leaf is.
+        return leaf is start and sum(x is start for x in starts) == 1
+
+    return all(
+        any(leaf is x for x in values) or kept(leaf, start)
+        for leaf, start in zip(jax.tree.leaves(carry), starts, strict=True)
+    )
 
 
 def tell_chain(

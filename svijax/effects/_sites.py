@@ -74,7 +74,7 @@ class Enumeration:
     dim: int | None = None
     values: Any = None
     before: int | None = None
-    density: Callable[[Any], Any] | None = None
+    density: Any = None
     chain: Any = None
 
 

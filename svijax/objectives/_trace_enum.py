@@ -11,10 +11,10 @@ import jax.numpy as jnp
 
 from svijax.base import ModelError, as_jax, as_key, check_names, message
 from svijax.density import (
+    LogFactor,
     Plates,
     Program,
     Term,
-    TermFactor,
     as_factor,
     check_pair,
     check_read,
@@ -150,6 +150,7 @@ class TraceEnum_ELBO(Trace_ELBO):
         of_model, of_guide = standing_of(plain)
         run = run.having(guide=enum(run.guide, of_guide, density=stated_log_prob))
         guide_trace = run.guide_trace()
+        _check_scans(guide_trace)
         run = run.having(model=enum(run.model, of_model, guide_trace, stated_log_prob))
         model_trace = run.model_trace(guide_trace)
         guide_trace = with_shared_masks(model_trace, guide_trace)
@@ -159,20 +160,6 @@ class TraceEnum_ELBO(Trace_ELBO):
     def _check_settings(
         self, guide_trace: Trace, in_guide: Mapping[str, Any], in_model: Mapping[str, Any], beta: Any
     ) -> None:
-        for site in guide_trace.values():
-            if (
-                isinstance(site, Sample)
-                and site.enumeration is not None
-                and site.enumeration.before is not None
-            ):
-                raise ModelError(
-                    message(
-                        f"guide site {site.name!r} is to be enumerated inside a scan of the guide.",
-                        plates=site.plates,
-                        expected="sites of a scan that the model alone enumerates",
-                        fix="leave it out of the guide: it is then summed out of the model.",
-                    )
-                )
         for name in in_guide:
             site = guide_trace[name]
             chosen = estimator_of(site, self.estimator) if isinstance(site, Sample) else None
@@ -208,7 +195,7 @@ class _Layout:
             laid = tuple(scores)
         return _Layout(laid, variables, {n: f.variables for n, f in factors.items()}, plates)
 
-    def links(self, role: str, weighed: TermFactor, sites: Sequence[str], links: Links) -> tuple[Link, ...]:
+    def links(self, role: str, weighed: LogFactor, sites: Sequence[str], links: Links) -> tuple[Link, ...]:
         """The scores that a term of these sites takes, and the dims along which they are kept apart."""
         found: dict[str, set[tuple[str, int]]] = {}
         for site in sites:
@@ -227,7 +214,7 @@ class _Layout:
             out.append(Link(name, tuple(sorted((kept & here) | enumerated))))
         return tuple(out)
 
-    def laid_out(self, weighed: TermFactor) -> Any:
+    def laid_out(self, weighed: LogFactor) -> Any:
         """The array of a term with the dims of the scores' variables and of plates; summed over the others."""
         gone = tuple(i for i, v in enumerate(weighed.variables) if v not in self.variables)
         kept = tuple(v for v in weighed.variables if v in self.variables)
@@ -241,7 +228,20 @@ class _Layout:
         return self.variables.index(variable) - len(self.variables) - self.plates.nesting
 
 
-def _expected(term: Term, log_q: Mapping[str, TermFactor], plates: Plates) -> TermFactor:
+def _check_scans(guide_trace: Mapping[str, Site]) -> None:
+    for site in guide_trace.values():
+        if isinstance(site, Sample) and site.enumeration is not None and site.enumeration.before is not None:
+            raise ModelError(
+                message(
+                    f"guide site {site.name!r} is to be enumerated inside a scan of the guide.",
+                    plates=site.plates,
+                    expected="sites of a scan that the model alone enumerates",
+                    fix="leave it out of the guide: it is then summed out of the model.",
+                )
+            )
+
+
+def _expected(term: Term, log_q: Mapping[str, LogFactor], plates: Plates) -> LogFactor:
     """q · term, at each combination of the values of the guide's sites that it depends on."""
     f = term.value
     if not f.variables:
@@ -252,11 +252,11 @@ def _expected(term: Term, log_q: Mapping[str, TermFactor], plates: Plates) -> Te
     return replace(f, array=jnp.where(never, 0.0, weight * jnp.where(never, 0.0, with_axes(f, f.variables))))
 
 
-def _raw_log_q(site: Any) -> TermFactor:
+def _raw_log_q(site: Any) -> LogFactor:
     return as_factor(site, site.stated.log_prob(site.value))
 
 
-def _dims_apart(site: Any, log_q: Any) -> TermFactor:
+def _dims_apart(site: Any, log_q: Any) -> LogFactor:
     """log q with its dims of plates, declared or not, as they are."""
     return as_factor(site, log_q, whole=True)
 

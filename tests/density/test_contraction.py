@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from svijax.base import ModelError
-from svijax.density._contraction import Factor, Plates, contract, total
+from svijax.density._chains import log_chain_product
+from svijax.density._contraction import LogFactor, Plates, contract, total
 from svijax.density._elimination import assign
 from svijax.density._log_products import log_sum_exp, log_sum_product
 
@@ -24,7 +25,7 @@ def plates(**sizes):
 
 def table(rng, variables, inside, where, cards, thin=()):
     shape = [cards[v] for v in variables] + list(where.shape(set(inside) - set(thin)))
-    return Factor(
+    return LogFactor(
         jnp.asarray(rng.normal(size=shape)), tuple(variables), frozenset(inside), ("".join(variables) or "c",)
     )
 
@@ -146,7 +147,7 @@ def test_long_chain_is_a_tree_of_few_operations(x64):
     names = [f"x{t}" for t in range(51)]
 
     def log_z(tables):
-        factors = [Factor(tables[t], (names[t], names[t + 1]), NONE) for t in range(50)]
+        factors = [LogFactor(tables[t], (names[t], names[t + 1]), NONE) for t in range(50)]
         out = contract(factors, dict.fromkeys(names, NONE), Plates(0))
         assert len(out.steps) < 3 * math.log2(50)
         return sum(f.array for f in out.factors)
@@ -198,12 +199,57 @@ def test_errors_name_sites_and_plates():
     where = plates(A=2, B=2)
     ones = jnp.zeros((2, 2, 1, 1))
     with pytest.raises(ModelError) as caught:
-        contract([Factor(ones, ("x", "y"), NONE, ("obs",))], {"x": NONE, "y": A}, where)
+        contract([LogFactor(ones, ("x", "y"), NONE, ("obs",))], {"x": NONE, "y": A}, where)
     assert "site 'obs' reads the enumerated site 'y' from outside of its plates" in str(caught.value)
     with pytest.raises(ModelError) as caught:
-        contract([Factor(jnp.zeros((2, 2, 2, 2)), ("x", "y"), AB, ("obs",))], {"x": A, "y": B}, where)
+        contract([LogFactor(jnp.zeros((2, 2, 2, 2)), ("x", "y"), AB, ("obs",))], {"x": A, "y": B}, where)
     text = str(caught.value)
     assert "'x' in ['A'], 'y' in ['B'] cannot be summed out: site 'obs' in plates ['A', 'B']" in text
     with pytest.raises(ModelError) as caught:
-        contract([Factor(jnp.zeros((2, 2, 1, 2)), ("x", "g"), A, ("obs",))], {"x": NONE}, where, {"g": A})
+        contract([LogFactor(jnp.zeros((2, 2, 1, 2)), ("x", "g"), A, ("obs",))], {"x": NONE}, where, {"g": A})
     assert "model enumeration more global than guide enumeration" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "tree"), [("open", True), ("open", False), ("loop", False), ("tail", False), ("plates", True)]
+)
+def test_long_chain_is_a_product_of_matrices(path, tree, x64, monkeypatch):
+    """Both ways of multiplying against elimination step by step; ends that are free, or read by others too."""
+    if tree:
+        monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+        monkeypatch.setattr("svijax.density._chains._FAN", 3)
+    rng = np.random.default_rng(0)
+    n, cards = 12, 3
+    names = [f"x{t}" for t in range(n + 1)]
+    where = plates(A=2) if path == "plates" else Plates(0)
+    inside = A if path == "plates" else NONE
+    extra = {
+        "open": [],
+        "plates": [],
+        "loop": [("x12", "x0", "u")],
+        "tail": [("x0", "u"), ("x12", "u", "w")],
+    }[path]
+    variables = [*names, *sorted({v for pair in extra for v in pair if v not in names})]
+    pairs = [*itertools.pairwise(names), *((v,) for v in names[1:9]), ("x0",), *extra]
+    arrays = [jnp.asarray(rng.normal(size=[cards] * len(p) + list(where.shape(inside)))) for p in pairs]
+
+    def log_z(arrays, steps_wanted):
+        factors = [LogFactor(a, p, inside) for a, p in zip(arrays, pairs)]
+        found = contract(factors, dict.fromkeys(variables, inside), where, steps_wanted=steps_wanted)
+        assert steps_wanted or len(found.steps) < 4
+        return sum(jnp.sum(total(f, where)) for f in found.factors)
+
+    got, want = (jax.jit(jax.value_and_grad(lambda a, s=s: log_z(a, s)))(arrays) for s in (False, True))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("gap", [5.0, 300.0, np.inf])
+def test_chain_product_loses_nothing_to_underflow(gap):
+    """A state that each step makes less likely by far, until the last one asks for it."""
+    tables = jnp.zeros((40, 2, 2)).at[:, 0, 1].set(-gap).at[:, 1, 0].set(-gap).at[:, 1, 1].set(-gap)
+    got = log_chain_product(tables)
+    want = np.asarray(tables[0], float)
+    for table in np.asarray(tables[1:], float):
+        want = np.logaddexp.reduce(want[:, :, None] + table[None], axis=1)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
