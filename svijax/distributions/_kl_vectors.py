@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
+from svijax.base import on_columns, solve_tril
+
 from ._beta import Dirichlet
 from ._circulant_normal import CirculantNormal
 from ._independent import Independent
@@ -46,8 +48,8 @@ def _normal_kl(ratio: Any, gap: Any) -> Any:
 
 @register_kl(MultivariateNormal, MultivariateNormal)
 def _multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Any:
-    gap = _whitened(q.scale_tril, jnp.asarray(p.loc - q.loc)[..., None])[..., 0]
-    return _normal_kl(_whitened(q.scale_tril, jnp.asarray(p.scale_tril)), gap)
+    gap = on_columns(solve_tril, q._tril, p.loc - q.loc)
+    return _normal_kl(_whitened(q._tril, jnp.asarray(p._tril)), gap)
 
 
 def _normal_vector(dist: Any) -> bool:
@@ -58,8 +60,8 @@ def _normal_vector(dist: Any) -> bool:
 def _independent_multivariate(p: Independent, q: MultivariateNormal) -> Any:
     normal = p.base_dist
     diagonal = normal.scale[..., None] * np.eye(p.event_shape[0], dtype=normal.dtype)
-    gap = _whitened(q.scale_tril, jnp.asarray(normal.loc - q.loc)[..., None])[..., 0]
-    return _normal_kl(_whitened(q.scale_tril, jnp.asarray(diagonal)), gap)
+    gap = on_columns(solve_tril, q._tril, normal.loc - q.loc)
+    return _normal_kl(_whitened(q._tril, jnp.asarray(diagonal)), gap)
 
 
 @register_kl(MultivariateNormal, Independent, when=lambda p, q: _normal_vector(q))
@@ -113,10 +115,10 @@ def _low_rank(p: LowRankMultivariateNormal, q: LowRankMultivariateNormal) -> Any
 @register_kl(LowRankMultivariateNormal, MultivariateNormal)
 def _low_rank_multivariate(p: LowRankMultivariateNormal, q: MultivariateNormal) -> Any:
     columns, log_det = _columns(p)
-    white = _whitened(q.scale_tril, columns)
-    gap = _whitened(q.scale_tril, jnp.asarray(p.loc - q.loc)[..., None])
-    total = jnp.sum(white**2, axis=(-2, -1)) + jnp.sum(gap**2, axis=(-2, -1)) - p.event_shape[0]
-    return 0.5 * (total + _log_det(jnp.asarray(q.scale_tril)) - log_det)
+    white = _whitened(q._tril, columns)
+    gap = on_columns(solve_tril, q._tril, p.loc - q.loc)
+    total = jnp.sum(white**2, axis=(-2, -1)) + jnp.sum(gap**2, axis=-1) - p.event_shape[0]
+    return 0.5 * (total + _log_det(jnp.asarray(q._tril)) - log_det)
 
 
 def _columns(p: LowRankMultivariateNormal) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from svijax.base import (
     NoiseSpec,
     ShapeError,
     as_array,
+    broadcast,
     gram,
     log_det_tril,
     matmul,
@@ -26,6 +27,7 @@ from svijax.transforms import constraints
 
 from ._distribution import Distribution
 from ._parameters import parameters
+from ._scale_tril import over_batch
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -35,7 +37,8 @@ class LowRankMultivariateNormal(Distribution):
 
     A draw is loc + W e + sqrt(d) f, of n + r normals (f, e). Densities cost O(n r^2), by the Cholesky factor of
     the capacitance I + W^T diag(1 / d) W (Woodbury). The square is min_u |(x - loc - W u) / sqrt(d)|^2 + |u|^2,
-    a sum of squares: Woodbury's difference would lose its digits where W is large beside d.
+    a sum of squares: Woodbury's difference would lose its digits where W is large beside d. W and d
+    are kept once for all rows that share them.
     """
 
     arg_constraints = parameters(
@@ -45,9 +48,8 @@ class LowRankMultivariateNormal(Distribution):
     )
     support = constraints.real_vector
     _noise_kind = "normal"
+    _own_batch = ("cov_factor", "cov_diag")
     loc: jax.Array
-    cov_factor: jax.Array
-    cov_diag: jax.Array
 
     def __init__(
         self, loc: Any, cov_factor: Any, cov_diag: Any, *, validate_args: bool | None = None
@@ -68,13 +70,31 @@ class LowRankMultivariateNormal(Distribution):
     def event_shape(self) -> tuple[int, ...]:
         return np.shape(self.loc)[-1:]
 
+    @property
+    def cov_factor(self) -> Any:
+        """W, over the whole batch."""
+        return over_batch(self, "cov_factor")
+
+    @property
+    def cov_diag(self) -> Any:
+        """d, over the whole batch."""
+        return over_batch(self, "cov_diag")
+
+    @property
+    def _factor(self) -> Any:
+        return self._held("cov_factor")
+
+    @property
+    def _diag(self) -> Any:
+        return self._held("cov_diag")
+
     def _noise_spec(self) -> NoiseSpec:
-        n, r = np.shape(self.cov_factor)[-2:]
+        n, r = np.shape(self._factor)[-2:]
         return NoiseSpec("normal", (*self.batch_shape, n + r), self.dtype)
 
     def _gap(self, noise: Any) -> Any:
         n = self.event_shape[0]
-        return jnp.sqrt(self.cov_diag) * noise[..., :n] + matvec(self.cov_factor, noise[..., n:])
+        return jnp.sqrt(self._diag) * noise[..., :n] + matvec(self._factor, noise[..., n:])
 
     def from_noise(self, noise: Any) -> Any:
         return self.loc + self._gap(noise)
@@ -88,7 +108,7 @@ class LowRankMultivariateNormal(Distribution):
 
     def _whitened(self) -> tuple[Any, Any]:
         """diag(d)^(-1/2) W, and the Cholesky factor of the capacitance."""
-        factor = self.cov_factor / jnp.sqrt(self.cov_diag)[..., None]
+        factor = self._factor / jnp.sqrt(self._diag)[..., None]
         wide = factor.astype(jnp.promote_types(factor.dtype, jnp.float32))
         eye = np.eye(wide.shape[-1], dtype=wide.dtype)
         return factor, jnp.linalg.cholesky(eye + gram(transposed(wide))).astype(factor.dtype)
@@ -102,11 +122,11 @@ class LowRankMultivariateNormal(Distribution):
             left = columns - matmul(factor, u)
             return jnp.sum(left * left, -2, keepdims=True) + jnp.sum(u * u, -2, keepdims=True)
 
-        scaled = gap / jnp.sqrt(self.cov_diag)
+        scaled = gap / jnp.sqrt(self._diag)
         return -0.5 * jnp.squeeze(on_columns(squares, factor, scaled), -1) - self._log_norm(tril)
 
     def _log_norm(self, tril: Any) -> Any:
-        log_diag = 0.5 * jnp.sum(jnp.log(self.cov_diag), axis=-1)
+        log_diag = 0.5 * jnp.sum(jnp.log(self._diag), axis=-1)
         return log_det_tril(tril) + log_diag + self.event_shape[0] * _HALF_LOG_2PI
 
     @property
@@ -115,19 +135,19 @@ class LowRankMultivariateNormal(Distribution):
 
     @property
     def variance(self) -> Any:
-        return (self.cov_factor**2).sum(axis=-1) + self.cov_diag
+        return broadcast((self._factor**2).sum(axis=-1) + self._diag, self.shape())
 
     @property
     def covariance_matrix(self) -> Any:
         """W W^T + diag(d)."""
-        return gram(self.cov_factor) + self._diagonal(self.cov_diag)
+        return self._over_batch(gram(self._factor) + self._diagonal(self._diag))
 
     @property
     def precision_matrix(self) -> Any:
         """(W W^T + diag(d))^-1, by Woodbury's identity."""
         factor, tril = self._whitened()
-        root = solve_tril(tril, transposed(factor / jnp.sqrt(self.cov_diag)[..., None]))
-        return self._diagonal(1 / self.cov_diag) - gram(transposed(root))
+        root = solve_tril(tril, transposed(factor / jnp.sqrt(self._diag)[..., None]))
+        return self._over_batch(self._diagonal(1 / self._diag) - gram(transposed(root)))
 
     @property
     def scale_tril(self) -> Any:
@@ -135,10 +155,13 @@ class LowRankMultivariateNormal(Distribution):
         factor, _ = self._whitened()
         wide = factor.astype(jnp.promote_types(factor.dtype, jnp.float32))
         tril = jnp.linalg.cholesky(np.eye(self.event_shape[0], dtype=wide.dtype) + gram(wide))
-        return jnp.sqrt(self.cov_diag)[..., None] * tril.astype(factor.dtype)
+        return self._over_batch(jnp.sqrt(self._diag)[..., None] * tril.astype(factor.dtype))
+
+    def _over_batch(self, matrix: Any) -> Any:
+        return broadcast(matrix, (*self.shape(), self.event_shape[0]))
 
     def _diagonal(self, entries: Any) -> Any:
         return entries[..., None] * np.eye(self.event_shape[0], dtype=self.dtype)
 
     def entropy(self) -> Any:
-        return 0.5 * self.event_shape[0] + self._log_norm(self._whitened()[1])
+        return broadcast(0.5 * self.event_shape[0] + self._log_norm(self._whitened()[1]), self.batch_shape)

@@ -16,14 +16,15 @@ from svijax.transforms import constraints
 from ._distribution import Distribution
 from ._gamma import log_gamma_draw
 from ._parameters import parameters
-from ._scale_tril import as_vectors, need_square
+from ._scale_tril import as_vectors, need_square, over_batch
 
 
 class MultivariateStudentT(Distribution):
     """p(x) = c (1 + |L^-1 (x - loc)|^2 / df)^(-(df + n) / 2), L = scale_tril the factor of the scale matrix L L^T.
 
     c = Gamma((df + n) / 2) / (Gamma(df / 2) (df pi)^(n/2) det L). df (…) > 0, loc (…, n), scale_tril (…, n, n).
-    The covariance is df / (df - 2) L L^T, and ``covariance_matrix`` is that.
+    The covariance is df / (df - 2) L L^T, and ``covariance_matrix`` is that. One L is kept
+    for all rows that share it.
     """
 
     arg_constraints = parameters(
@@ -31,9 +32,9 @@ class MultivariateStudentT(Distribution):
     )
     support = constraints.real_vector
     _pathwise = True
+    _own_batch = ("scale_tril",)
     df: jax.Array
     loc: jax.Array
-    scale_tril: jax.Array
 
     def __init__(
         self, df: Any, loc: Any = 0.0, scale_tril: Any = None, *, validate_args: bool | None = None
@@ -46,6 +47,15 @@ class MultivariateStudentT(Distribution):
     def event_shape(self) -> tuple[int, ...]:
         return np.shape(self.loc)[-1:]
 
+    @property
+    def scale_tril(self) -> Any:
+        """L, over the whole batch."""
+        return over_batch(self, "scale_tril")
+
+    @property
+    def _tril(self) -> Any:
+        return self._held("scale_tril")
+
     def _sample(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
         key_normal, key_gamma = jax.random.split(key)
         normal = jax.random.normal(key_normal, self.shape(sample_shape), self.dtype)
@@ -54,21 +64,18 @@ class MultivariateStudentT(Distribution):
         log_ratio = log_gamma_draw(key_gamma, half, (*sample_shape, *self.batch_shape)) - jnp.log(half)
         widest = 0.7 * float(np.log(jnp.finfo(self.dtype).max))
         stretch = jnp.exp(jnp.minimum(-0.5 * log_ratio, widest))
-        return self.loc + matvec(self.scale_tril, normal) * stretch[..., None]
+        return self.loc + matvec(self._tril, normal) * stretch[..., None]
 
     def log_prob(self, value: Any) -> Any:
         df = jnp.asarray(self.df)
-
-        def log1p_squares(tril: Any, columns: Any) -> Any:
-            return _log1p_mean_square(solve_tril(tril, columns), df[..., None, None])
-
-        log1p = jnp.squeeze(on_columns(log1p_squares, self.scale_tril, value - self.loc), -1)
+        z = on_columns(solve_tril, self._tril, value - self.loc)
+        log1p = jnp.squeeze(_log1p_mean_square(z, df[..., None]), -1)
         return -0.5 * (df + self.event_shape[0]) * log1p - self._log_norm()
 
     def _log_norm(self) -> Any:
         df, n = jnp.asarray(self.df), self.event_shape[0]
         log_gammas = log_beta(0.5 * df, jnp.asarray(0.5 * n, df.dtype)) - math.lgamma(0.5 * n)
-        return log_det_tril(self.scale_tril) + 0.5 * n * jnp.log(math.pi * df) + log_gammas
+        return log_det_tril(self._tril) + 0.5 * n * jnp.log(math.pi * df) + log_gammas
 
     @property
     def mean(self) -> Any:
@@ -76,18 +83,18 @@ class MultivariateStudentT(Distribution):
 
     @property
     def variance(self) -> Any:
-        return self._of_second_moment((self.scale_tril**2).sum(axis=-1), self.df[..., None])
+        return self._of_second_moment((self._tril**2).sum(axis=-1), self.df[..., None])
 
     @property
     def covariance_matrix(self) -> Any:
         """The covariance: not the scale matrix L L^T."""
-        return self._of_second_moment(gram(self.scale_tril), self.df[..., None, None])
+        return self._of_second_moment(gram(self._tril), self.df[..., None, None])
 
     @property
     def precision_matrix(self) -> Any:
         """The inverse of the covariance; not defined for df <= 2."""
         df = self.df[..., None, None]
-        return jnp.where(df > 2, (df - 2) / df, jnp.nan) * inverse_gram(self.scale_tril)
+        return jnp.where(df > 2, (df - 2) / df, jnp.nan) * inverse_gram(self._tril)
 
     @staticmethod
     def _of_second_moment(scale: Any, df: Any) -> Any:
@@ -101,10 +108,10 @@ class MultivariateStudentT(Distribution):
 
 
 def _log1p_mean_square(z: Any, df: Any) -> jax.Array:
-    """log(1 + sum z^2 / df) over the rows, finite where the squares overflow."""
-    size = jax.lax.stop_gradient(jnp.max(jnp.abs(z), axis=-2, keepdims=True))
+    """log(1 + sum z^2 / df) over the last axis, finite where the squares overflow."""
+    size = jax.lax.stop_gradient(jnp.max(jnp.abs(z), axis=-1, keepdims=True))
     far = size > float(jnp.finfo(z.dtype).max) ** 0.4
     unit = jnp.where(far, size, 1.0)
-    square = jnp.sum((z / unit) ** 2, axis=-2, keepdims=True) / df
+    square = jnp.sum((z / unit) ** 2, axis=-1, keepdims=True) / df
     near = jnp.log1p(jnp.where(far, 0.0, square))
     return jnp.where(far, 2.0 * jnp.log(unit) + jnp.log(jnp.where(far, square, 1.0)), near)

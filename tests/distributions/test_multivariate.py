@@ -325,13 +325,55 @@ def test_misuse_of_vectors_and_matrices_is_named(make: Any, error: type[Exceptio
         make()
 
 
-def test_rows_share_one_factor() -> None:
+SHARED: dict[str, tuple[Any, dict[str, tuple[int, ...]]]] = {
+    "normal": (lambda loc, tril: dist.MultivariateNormal(loc, scale_tril=tril), {"scale_tril": (9, 9)}),
+    "student": (lambda loc, tril: dist.MultivariateStudentT(3.5, loc, tril), {"scale_tril": (9, 9)}),
+    "low_rank": (
+        lambda loc, tril: dist.LowRankMultivariateNormal(loc, tril[:, :4], jnp.exp(tril[:, 0])),
+        {"cov_factor": (9, 4), "cov_diag": (9,)},
+    ),
+}
+
+
+@pytest.mark.parametrize("family", SHARED)
+def test_rows_share_one_factor(family: str, x64: None) -> None:
     """A factor given once is kept once; as a leaf of the pytree it has the batch shape, so that vmap maps it."""
-    tril, loc = np.eye(3) * 0.5, np.arange(6.0).reshape(2, 3)
-    d = dist.MultivariateNormal(loc, scale_tril=tril)
-    assert d._held("scale_tril").shape == (3, 3)
-    assert d.expand([4, 2])._held("scale_tril").shape == (3, 3)
-    assert d.scale_tril.shape == (2, 3, 3) and d.covariance_matrix.shape == (2, 3, 3)
-    each = [dist.MultivariateNormal(row, scale_tril=tril).log_prob(np.ones(3)) for row in loc]
-    np.testing.assert_allclose(d.log_prob(np.ones(3)), each, rtol=1e-6)
-    np.testing.assert_allclose(jax.vmap(lambda e: e.log_prob(np.ones(3)))(d), each, rtol=1e-6)
+    make, held = SHARED[family]
+    tril, loc, x = 0.3 * _trils((), 9), np.random.default_rng(0).normal(size=(6, 9)), np.ones((2, 6, 9))
+    d = make(loc, tril)
+    for name, shape in held.items():
+        assert d._held(name).shape == d.expand([4, 6])._held(name).shape == shape
+        assert getattr(d, name).shape == (6, *shape)
+    assert d.covariance_matrix.shape == d.precision_matrix.shape == (6, 9, 9)
+    assert d.variance.shape == (6, 9) and d.entropy().shape == (6,)
+    each = np.stack([make(row, tril).log_prob(x[:, i]) for i, row in enumerate(loc)], axis=1)
+    np.testing.assert_allclose(d.log_prob(x), each, rtol=1e-12)
+    np.testing.assert_allclose(jax.vmap(lambda e: e.log_prob(np.ones(9)))(d), each[0], rtol=1e-12)
+    spread, key = jax.tree.map(np.asarray, d), jax.random.key(0)
+    assert spread._held(next(iter(held))).shape[0] == 6
+    np.testing.assert_allclose(d.sample(key, (3,)), spread.sample(key, (3,)), rtol=1e-10, atol=1e-12)
+
+
+def _sizes(program: Any) -> list[int]:
+    """How many entries each array of a program has, those inside of compiled functions too."""
+    inner = [getattr(value, "jaxpr", value) for eqn in program.eqns for value in eqn.params.values()]
+    sizes = [v.aval.size for eqn in program.eqns for v in eqn.outvars]
+    return sizes + [size for part in inner if hasattr(part, "eqns") for size in _sizes(part)]
+
+
+@pytest.mark.parametrize("family", SHARED)
+def test_no_copy_of_a_factor_is_made_for_each_row(family: str, x64: None) -> None:
+    make, _ = SHARED[family]
+    tril, loc, x = 0.3 * _trils((), 9), np.random.default_rng(0).normal(size=(6, 9)), np.ones((2, 6, 9))
+
+    def total(loc: Any, tril: Any, x: Any) -> Any:
+        return jnp.sum(make(loc, tril).log_prob(x))
+
+    slopes = jax.grad(total, (0, 1))
+    assert max(_sizes(jax.make_jaxpr(slopes)(loc, tril, x).jaxpr)) == x.size
+    of_loc, of_tril = slopes(loc, tril, x)
+    rows = [jax.jit(slopes)(loc[i], tril, x[:, i]) for i in range(6)]
+    np.testing.assert_allclose(of_loc, [row[0] for row in rows], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(of_tril, sum(row[1] for row in rows), rtol=1e-10, atol=1e-12)
+    drawn = jax.make_jaxpr(lambda loc, tril, key: make(loc, tril).sample(key))(loc, tril, jax.random.key(0))
+    assert max(_sizes(drawn.jaxpr)) < 6 * 9 * 4
