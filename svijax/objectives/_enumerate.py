@@ -65,7 +65,12 @@ def _link(cost: Cost, name: str) -> Link | None:
 def _weighed(cost: Cost, name: str, weight: Any) -> Cost:
     """The cost of one value, times its probability at the element that the cost belongs to."""
     link = _link(cost, name)
-    return cost if link is None else jax.tree.map(lambda x: x * reduced(weight, link.plates), cost)
+    if link is None:
+        return cost
+    here = reduced(weight, link.plates)
+    # Where q is 0 the cost may be infinite, and counts nothing.
+    never = here == 0
+    return jax.tree.map(lambda x: jnp.where(never, 0.0, here * jnp.where(never, 0.0, x)), cost)
 
 
 def _used(scores: Sequence[Score], costs: Sequence[Cost]) -> tuple[Score, ...]:

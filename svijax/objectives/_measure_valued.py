@@ -34,8 +34,12 @@ class MeasureValued(Surrogate):
         at_once = _kept_apart(place)
         turns = tuple(1 if axis in at_once else n for axis, n in enumerate(elements(site)))
         found = _costs_by_turn(place, turns)
-        gap = _joined(found - found[:, -1:], turns)
-        return first_order(place.reason, jnp.broadcast_to(gap, log_q.shape), jnp.exp(log_q))
+        found = jnp.broadcast_to(_joined(found, turns), log_q.shape)
+        # What cannot be drawn may cost infinitely much, and counts nothing.
+        never = jnp.isneginf(log_q)
+        found = jnp.where(never, 0.0, found)
+        gap = jnp.where(never, 0.0, found - found[-1:])
+        return first_order(place.reason, gap, jnp.exp(log_q))
 
 
 def _kept_apart(place: Place) -> set[int]:

@@ -16,6 +16,7 @@ import svijax
 import svijax.distributions as dist
 from svijax import SVI, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from svijax.base import DerivativeError, ModelError
+from svijax.handlers import estimator
 from svijax.objectives import (
     DisARM,
     Enumerate,
@@ -40,12 +41,14 @@ KEY = jax.random.key(0)
 DATA = np.array([[0.3, 1.2], [-0.2, 0.1], [1.5, 2.0]])
 
 
+WEIGHTS = np.array([[0.5, -1.0, 0.7, 1.1], [1.0, 0.4, -0.6, 0.2]])
+
+
 def layer_model() -> None:
     """Four hidden units for each row of the data."""
-    weights = np.array([[0.5, -1.0, 0.7, 1.1], [1.0, 0.4, -0.6, 0.2]])
     with plate("rows", len(DATA)):
         z = sample("z", Bernoulli(np.array([0.3, 0.5, 0.4, 0.6])).to_event(1))
-        sample("x", Normal(1.0 * z @ weights.T, 0.7).to_event(1), obs=DATA)
+        sample("x", Normal(1.0 * z @ WEIGHTS.T, 0.7).to_event(1), obs=DATA)
 
 
 def layer_guide() -> None:
@@ -55,10 +58,9 @@ def layer_guide() -> None:
 
 def units_model() -> None:
     """The same units as four sites, so that each can be summed over."""
-    weights = np.array([[0.5, -1.0, 0.7, 1.1], [1.0, 0.4, -0.6, 0.2]])
     with plate("rows", len(DATA)):
         z = [sample(f"z{i}", Bernoulli(p)) for i, p in enumerate((0.3, 0.5, 0.4, 0.6))]
-        sample("x", Normal(jnp.stack(z, -1) * 1.0 @ weights.T, 0.7).to_event(1), obs=DATA)
+        sample("x", Normal(jnp.stack(z, -1) * 1.0 @ WEIGHTS.T, 0.7).to_event(1), obs=DATA)
 
 
 def units_guide() -> None:
@@ -68,17 +70,12 @@ def units_guide() -> None:
             sample(f"z{i}", Bernoulli(logits=a[:, i]))
 
 
-WEIGHTS = np.array([[0.5, -1.0, 0.7, 1.1], [1.0, 0.4, -0.6, 0.2]])
-PRIOR = np.array([0.3, 0.5, 0.4, 0.6])
-
-
 def exact_loss(a: Any) -> Any:
     """−ELBO of the layer, by all 16 states of a row."""
     states = np.array(np.meshgrid(*[[0, 1]] * 4, indexing="ij")).reshape(4, -1).T
-    weights = np.array([[0.5, -1.0, 0.7, 1.1], [1.0, 0.4, -0.6, 0.2]])
     log_q = Bernoulli(logits=a[:, None]).to_event(1).log_prob(states)
     log_p = Bernoulli(np.array([0.3, 0.5, 0.4, 0.6])).to_event(1).log_prob(states)
-    log_p = log_p + Normal(states @ weights.T, 0.7).to_event(1).log_prob(DATA[:, None])
+    log_p = log_p + Normal(states @ WEIGHTS.T, 0.7).to_event(1).log_prob(DATA[:, None])
     return jnp.sum(jnp.exp(log_q) * (log_q - log_p))
 
 
@@ -96,15 +93,31 @@ def optimum() -> float:
     return float(exact_loss(a))
 
 
-@every_rerun
-def test_a_layer_is_fitted(how: Any) -> None:
-    summed = isinstance(how, Enumerate)
-    programs = (units_model, units_guide) if summed else (layer_model, layer_guide)
-    schedule = optax.cosine_decay_schedule(0.2, 400)
-    control = Relax(lambda z: jnp.tanh(z).sum(-1), temperature=0.5) if isinstance(how, Relax) else how
-    svi = SVI(*programs, optax.adam(schedule), Trace_ELBO(2, estimator=control))
-    result = svi.run(KEY, 400, progress_bar=False)
+def relaxed_guide() -> None:
+    """As ``layer_guide``, with a control that is learnt."""
+    a = param("a", np.zeros((len(DATA), 4)), event_dim=1)
+    w = param("w", np.zeros(4))
+    with estimator(estimator=Relax(lambda z: (w * jnp.tanh(z)).sum(-1), temperature=0.5)), plate("rows", 3):
+        sample("z", Bernoulli(logits=a).to_event(1))
+
+
+@pytest.mark.parametrize(
+    ("how", "model", "guide"),
+    [
+        (DisARM(), layer_model, layer_guide),
+        (Enumerate(), units_model, units_guide),
+        (None, layer_model, relaxed_guide),
+        pytest.param(MeasureValued(), layer_model, layer_guide, marks=pytest.mark.slow),
+        pytest.param(Rebar(0.5), layer_model, layer_guide, marks=pytest.mark.slow),
+    ],
+    ids=["DisARM", "Enumerate", "Relax", "MeasureValued", "Rebar"],
+)
+def test_a_layer_is_fitted(how: Any, model: Any, guide: Any) -> None:
+    svi = SVI(model, guide, optax.adam(optax.cosine_decay_schedule(0.1, 800)), Trace_ELBO(2, estimator=how))
+    result = svi.run(KEY, 800, progress_bar=False)
     assert float(exact_loss(result.params["a"])) < optimum() + 0.02
+    if guide is relaxed_guide:
+        assert np.all(result.params["w"] != 0)
 
 
 # Compilation and particles
@@ -114,11 +127,10 @@ def test_a_layer_is_fitted(how: Any) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"num_particles": 3},
-        {"num_particles": 3, "vectorize_particles": False},
+        pytest.param({"num_particles": 3, "vectorize_particles": False}, marks=pytest.mark.slow),
         {"num_particles": 4, "particle_batch": 2, "remat": True},
     ],
-    ids=["vmap", "map", "chunks and remat"],
+    ids=["map", "chunks and remat"],
 )
 def test_particles_average(x64: None, how: Any, settings: Any) -> None:
     """Each particle's gradient is that of the same draws alone, however they are computed."""
@@ -148,7 +160,14 @@ def mixed_guide() -> None:
 
 
 @every_rerun
-@pytest.mark.parametrize("kind", [Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO], ids=lambda k: k.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Trace_ELBO,
+        pytest.param(TraceGraph_ELBO, marks=pytest.mark.slow),
+        pytest.param(TraceMeanField_ELBO, marks=pytest.mark.slow),
+    ],
+)
 def test_raw_keys_leaks_and_single_precision(how: Any, kind: Any) -> None:
     objective = kind(2, estimator={"z": how})
     params = {"a": jnp.float32(0.3), "m": jnp.float32(-0.2), "b": jnp.float32(0.4)}
@@ -263,6 +282,28 @@ def test_for_all_sites_it_is_used_where_it_applies(x64: None) -> None:
     for name in params:
         np.testing.assert_allclose(everywhere[name], there[name], rtol=1e-12)
     assert not np.allclose(there["q"], gradient(None)["q"])
+
+
+@pytest.mark.parametrize("how", [MeasureValued(), Enumerate()], ids=lambda e: type(e).__name__)
+def test_values_that_are_never_drawn(x64: None, how: Any) -> None:
+    """The prior has no mass at a value that the guide has none at either."""
+
+    def model() -> None:
+        z = sample("z", dist.Categorical(np.array([0.4, 0.6, 0.0])))
+        sample("y", Normal(1.0 * z, 1.0), obs=0.4)
+
+    def guide() -> None:
+        a = param("a", np.zeros(2))
+        sample("z", dist.Categorical(jnp.concatenate([jax.nn.softmax(a), jnp.zeros(1)])))
+
+    def exact(a: Any) -> Any:
+        log_q = jax.nn.log_softmax(a)
+        log_p = jnp.log(jnp.array([0.4, 0.6])) + Normal(jnp.arange(2.0), 1.0).log_prob(0.4)
+        return jnp.sum(jnp.exp(log_q) * (log_q - log_p))
+
+    a = jnp.array([0.3, -0.2])
+    got = jax.grad(lambda a: Trace_ELBO(estimator=how).loss(KEY, {"a": a}, model, guide))(a)
+    np.testing.assert_allclose(got, jax.grad(exact)(a), rtol=1e-10)
 
 
 # Each term counts

@@ -128,7 +128,9 @@ def test_one_coin(how: str) -> None:
         assert square["a"] < at_score["a"]
 
 
-@pytest.mark.parametrize("how", ["rebar learnt", "relax", "relax on rebar"])
+@pytest.mark.parametrize(
+    "how", ["rebar learnt", "relax", pytest.param("relax on rebar", marks=pytest.mark.slow)]
+)
 def test_what_is_learnt_descends_on_the_variance(how: str) -> None:
     model, guide = coin(HOWS[how])
     params = params_of(how)
@@ -142,7 +144,7 @@ def test_what_is_learnt_descends_on_the_variance(how: str) -> None:
         assert abs(float(got[name])) > 1e-4
 
 
-@pytest.mark.parametrize("kind", [Trace_ELBO, TraceGraph_ELBO])
+@pytest.mark.parametrize("kind", [Trace_ELBO, pytest.param(TraceGraph_ELBO, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("apart", [True, False])
 def test_two_coins_and_what_follows_them(kind: Any, apart: bool) -> None:
     """In a plate or in one event; later draws depend on them, a discrete and a reparameterised one."""
