@@ -91,7 +91,8 @@ class ScoreFunction(Estimator):
     """f(z) ∇ log q(z), with a baseline; second derivatives are right too. The default without pathwise derivative.
 
     :param baseline: ``LeaveOneOut()``, ``RunningMean()``, ``Learned(...)`` or ``NoBaseline()``; by default
-        ``LeaveOneOut`` with two particles or more, none with one.
+        ``LeaveOneOut`` with two particles or more, none with one; ``VIMCO()`` where particles are weighed against each
+        other.
 
     An objective that has it for all sites uses it where draws have no pathwise derivative; at sites that are named it
     replaces the pathwise one.
