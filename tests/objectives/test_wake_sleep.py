@@ -17,7 +17,7 @@ import svijax
 import svijax.distributions as dist
 from svijax import SVI
 from svijax.base import ArgumentError, DerivativeError, ModelError
-from svijax.density import NoiseLayout
+from svijax.density import Draws, NoiseLayout
 from svijax.guides import AutoNormal
 from svijax.handlers import estimator, supply
 from svijax.objectives import ImportanceWeightedELBO, PathDerivative, ReweightedWakeSleep, Run
@@ -220,6 +220,14 @@ def test_both_phases_add_up() -> None:
     for name in ("c", "w"):
         np.testing.assert_allclose(half[1][name], 0.25 * wake[1][name] + 0.75 * sleep[1][name], rtol=1e-5)
         assert abs(wake[1][name] - sleep[1][name]) > 1e-3
+    nothing, empty = NoiseLayout((), (), ()), jnp.zeros((4, 0))
+
+    def dreams(p: Any) -> Any:
+        pair, shown = (supply(model, p), supply(guide, p)), {"observations": {"x": OBSERVED}}
+        return Sleep(4).from_draws(Draws(empty, empty, key), *pair, (), shown, {}, nothing).loss
+
+    alone = jax.jit(jax.grad(dreams))(params)
+    np.testing.assert_allclose([sleep[1][n] for n in ("c", "w")], [alone[n] for n in ("c", "w")], rtol=1e-5)
     more = run(0.0, num_sleep_particles=9)
     assert abs(more[1]["w"] - sleep[1]["w"]) > 1e-4
     for options in ({"vectorize_particles": False}, {"particle_batch": 2}, {"remat": True}):
