@@ -39,6 +39,7 @@ from svijax.handlers import Trace, enum, supply
 
 from ._estimators import estimator_of
 from ._particles import Run, with_shared_masks
+from ._rerun import Rerun
 from ._score import links_by_order
 from ._terms import Cost, Link, Links, Score, Terms, add_up, scores_of
 from ._trace_elbo import Trace_ELBO
@@ -160,11 +161,15 @@ class TraceEnum_ELBO(Trace_ELBO):
     def _check_settings(
         self, guide_trace: Trace, in_guide: Mapping[str, Any], in_model: Mapping[str, Any], beta: Any
     ) -> None:
-        for name in in_guide:
-            site = guide_trace[name]
-            chosen = estimator_of(site, self.estimator) if isinstance(site, Sample) else None
+        for site in guide_trace.values():
+            chosen = estimator_of(site, self.estimator) if isinstance(site, Sample) and site.latent else None
             if chosen is not None and isinstance(site, Sample):
-                chosen.refuse(site, "the site is enumerated, and its gradient exact")
+                if site.name in in_guide:
+                    chosen.refuse(site, "the site is enumerated, and its gradient exact")
+                if isinstance(chosen, Rerun):
+                    chosen.refuse(
+                        site, "TraceEnum_ELBO runs the programs once; mark the site to be enumerated"
+                    )
         if beta is not None and in_model:
             raise ModelError(
                 message(

@@ -24,6 +24,7 @@ from svijax.objectives import (
     Rebar,
     Relax,
     RenyiELBO,
+    TraceEnum_ELBO,
     _disarm,
     _enumerate,
     _measure_valued,
@@ -260,6 +261,12 @@ def test_objectives_that_weigh_particles() -> None:
     pair = of(Bernoulli(0.3))
     text = refused(None, *pair, objective=RenyiELBO(0.0, 2, estimator=DisARM()))
     assert "DisARM cannot be used here" in text and "means over particles" in text
+
+
+def test_enumeration_of_the_whole_program() -> None:
+    pair = of(Bernoulli(0.3))
+    text = refused(None, *pair, objective=TraceEnum_ELBO(estimator={"z": DisARM()}))
+    assert "TraceEnum_ELBO runs the programs once; mark the site to be enumerated" in text
 
 
 def test_for_all_sites_it_is_used_where_it_applies(x64: None) -> None:
