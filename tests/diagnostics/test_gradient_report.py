@@ -106,11 +106,11 @@ def test_a_gradient_that_is_not_finite_is_counted() -> None:
 
 
 def test_score_of_a_coin(x64: None) -> None:
-    """g(z) = (f(z) + 1) d log q(z)/da takes two values, so mean and variance say the same frequency of heads."""
+    """g(z) = f(z) d log q(z)/da takes two values, so mean and variance say the same frequency of heads."""
     q = 1 / (1 + np.exp(-LOGITS))
     gradient = {
-        1: (np.log(q / PRIOR) + 1) * (1 - q),
-        0: (np.log((1 - q) / (1 - PRIOR)) + 1) * -q,
+        1: np.log(q / PRIOR) * (1 - q),
+        0: np.log((1 - q) / (1 - PRIOR)) * -q,
     }
     svi, state = coin(Trace_ELBO(estimator=ScoreFunction(NoBaseline())))
     n = 4001
