@@ -106,6 +106,8 @@ class Trace_ELBO(ParticleObjective):
             if isinstance(site, Sample) and isinstance(chosen[name], ClosedFormEntropy):
                 site = entropy_site(site)
             elif isinstance(site, Sample) and isinstance(chosen[name], PathDerivative):
+                if self.fixed_draws is not None:
+                    PathDerivative().refuse(site, "with fixed_draws its gradient is not that of the loss")
                 twin = detached[name]
                 site = site.having(fn=twin.fn, log_prob=twin.log_prob) if isinstance(twin, Sample) else site
             out[name] = site

@@ -386,6 +386,16 @@ def refused(chosen: Any, **options: Any) -> str:
     return str(error.value)
 
 
+def points_refused() -> str:
+    def program() -> None:
+        sample("a", Normal(param("m", 0.0), 1.0))
+
+    objective = Trace_ELBO(fixed_draws=4, estimator=PathDerivative())
+    with pytest.raises(ModelError) as error:
+        objective.loss(jax.random.key(0), {}, program, program)
+    return str(error.value)
+
+
 def test_estimators_that_cannot_be_used() -> None:
     for chosen in (PathDerivative(), Pathwise()):
         text = refused({"k": chosen})
@@ -394,6 +404,7 @@ def test_estimators_that_cannot_be_used() -> None:
             "Bernoulli: its draws have no pathwise derivative" in text and "leave the estimator out" in text
         )
     assert "ScoreFunction cannot be used here" in refused({"k": ScoreFunction()}, fixed_draws=4)
+    assert "Normal: with fixed_draws its gradient is not that of the loss" in points_refused()
     text = refused({"a": ScoreFunction()}, num_particles=2, noise=svijax.density.Antithetic())
     assert "Antithetic makes its draws depend on those of other particles" in text
 
