@@ -44,6 +44,16 @@ def is_enumerated(site: Site) -> bool:
     mode = site.infer.get("enumerate")
     if mode is not None:
         _check_mode(f"{where()} site {site.name!r}", mode)
+        if "num_samples" in site.infer:
+            raise ModelError(
+                message(
+                    f"{where()} site {site.name!r}: several draws of one site are not enumerated.",
+                    plates=site.plates,
+                    expected="infer={'enumerate': 'parallel'}, the sum over all values",
+                    got=f"num_samples={site.infer['num_samples']}",
+                    fix="leave num_samples out, or raise num_particles of the objective.",
+                )
+            )
     return mode is not None
 
 

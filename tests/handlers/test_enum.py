@@ -218,3 +218,13 @@ def test_start_where_a_value_is_impossible():
     svi = SVI(model, lambda: None, optax.adam(0.01), TraceEnum_ELBO())
     fit = svi.run(jax.random.key(0), 3, progress_bar=False)
     np.testing.assert_allclose(fit.losses[0], -np.log(0.001 * 0.3), rtol=1e-5)
+
+
+def test_several_draws_of_a_site_are_not_enumerated() -> None:
+    def model() -> None:
+        svijax.sample("z", dist.Bernoulli(0.3), infer={"enumerate": "parallel", "num_samples": 10})
+
+    with pytest.raises(ModelError) as error:
+        svijax.TraceEnum_ELBO().loss(jax.random.key(0), {}, model, lambda: None)
+    assert "site 'z': several draws of one site are not enumerated." in str(error.value)
+    assert "num_samples=10" in str(error.value) and "raise num_particles" in str(error.value)
