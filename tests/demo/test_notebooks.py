@@ -47,3 +47,28 @@ def test_new_distribution() -> None:
     divergence = re.search(r"closed form (\S+), over draws (\S+)", done.stdout)
     assert divergence is not None, done.stdout
     assert abs(float(divergence[1]) - float(divergence[2])) < 0.01
+
+
+def test_discrete_latents() -> None:
+    done = subprocess.run(
+        [sys.executable, str(NOTEBOOKS / "discrete_latents.py")],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "SVIJAX_QUICK": "1", "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr
+    reference = re.search(r"scikit-learn: log likelihood (\S+)", done.stdout)
+    assert reference is not None, done.stdout
+    fits = re.findall(r"flowers a step: log likelihood (\S+), (\S+)% alike", done.stdout)
+    for (found, alike), least, lost in zip(fits, (99, 97), (0.1, 1.5), strict=True):
+        assert float(reference[1]) - lost < float(found) < float(reference[1]) + 0.1
+        assert float(alike) > least
+    # The bound without normalising the order of the states; three are better than two, as published.
+    bounds = [float(x) for x in re.findall(r"states: ELBO (\S+)", done.stdout)]
+    assert -360 < bounds[0] < bounds[1] < -340
+    rates = re.findall(r"rate (\S+) ± (\S+), published (\S+)", done.stdout)
+    assert len(rates) == 5
+    for mean, sd, published in rates:
+        assert abs(float(mean) - float(published)) < 0.5 * float(sd)
+    assert done.stdout.count("from state 0 in 1900") == 2
