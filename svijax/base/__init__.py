@@ -50,6 +50,7 @@ from ._linalg import mahalanobis as mahalanobis
 from ._linalg import matmul as matmul
 from ._linalg import matvec as matvec
 from ._linalg import on_columns as on_columns
+from ._linalg import solve_rows as solve_rows
 from ._linalg import solve_tril as solve_tril
 from ._linalg import transposed as transposed
 from ._linalg import widened as widened

@@ -67,14 +67,23 @@ def solve_tril(tril: Any, right: Any, *, transpose: bool = False) -> jax.Array:
     return solved.astype(dtype)
 
 
+def solve_rows(tril: Any, vectors: Any) -> jax.Array:
+    """L^-1 v for vectors v (…, *batch, n)."""
+    if np.ndim(tril) > 2:
+        return on_columns(solve_tril, tril, vectors)
+    # x L^T = v, row by row: as columns, the rows would be transposed and back.
+    dtype = jnp.result_type(tril, vectors)
+    wide, rows = jnp.promote_types(dtype, jnp.float32), jnp.reshape(vectors, (-1, np.shape(vectors)[-1]))
+    solved = jax.lax.linalg.triangular_solve(
+        jnp.asarray(tril, wide), jnp.asarray(rows, wide), lower=True, transpose_a=True
+    )
+    return solved.astype(dtype).reshape(np.shape(vectors))
+
+
 def mahalanobis(tril: Any, vectors: Any) -> jax.Array:
     """|L^-1 v|^2 for vectors v (…, *batch, n)."""
-
-    def squares(tril: Any, columns: Any) -> Any:
-        z = solve_tril(tril, columns)
-        return jnp.sum(z * z, axis=-2, keepdims=True)
-
-    return jnp.squeeze(on_columns(squares, tril, vectors), -1)
+    z = solve_rows(tril, vectors)
+    return jnp.sum(z * z, axis=-1)
 
 
 def log_det_tril(tril: Any) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
-from svijax.base import on_columns, solve_tril
+from svijax.base import solve_rows
 
 from ._beta import Dirichlet
 from ._circulant_normal import CirculantNormal
@@ -48,7 +48,7 @@ def _normal_kl(ratio: Any, gap: Any) -> Any:
 
 @register_kl(MultivariateNormal, MultivariateNormal)
 def _multivariate_normal(p: MultivariateNormal, q: MultivariateNormal) -> Any:
-    gap = on_columns(solve_tril, q._tril, p.loc - q.loc)
+    gap = solve_rows(q._tril, p.loc - q.loc)
     return _normal_kl(_whitened(q._tril, jnp.asarray(p._tril)), gap)
 
 
@@ -60,7 +60,7 @@ def _normal_vector(dist: Any) -> bool:
 def _independent_multivariate(p: Independent, q: MultivariateNormal) -> Any:
     normal = p.base_dist
     diagonal = normal.scale[..., None] * np.eye(p.event_shape[0], dtype=normal.dtype)
-    gap = on_columns(solve_tril, q._tril, normal.loc - q.loc)
+    gap = solve_rows(q._tril, normal.loc - q.loc)
     return _normal_kl(_whitened(q._tril, jnp.asarray(diagonal)), gap)
 
 
@@ -116,7 +116,7 @@ def _low_rank(p: LowRankMultivariateNormal, q: LowRankMultivariateNormal) -> Any
 def _low_rank_multivariate(p: LowRankMultivariateNormal, q: MultivariateNormal) -> Any:
     columns, log_det = _columns(p)
     white = _whitened(q._tril, columns)
-    gap = on_columns(solve_tril, q._tril, p.loc - q.loc)
+    gap = solve_rows(q._tril, p.loc - q.loc)
     total = jnp.sum(white**2, axis=(-2, -1)) + jnp.sum(gap**2, axis=-1) - p.event_shape[0]
     return 0.5 * (total + _log_det(jnp.asarray(q._tril)) - log_det)
 

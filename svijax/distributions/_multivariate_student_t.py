@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import digamma
 
-from svijax.base import gram, inverse_gram, log_beta, log_det_tril, matvec, on_columns, solve_tril
+from svijax.base import gram, inverse_gram, log_beta, log_det_tril, matvec, solve_rows
 from svijax.transforms import constraints
 
 from ._distribution import Distribution
@@ -68,7 +68,7 @@ class MultivariateStudentT(Distribution):
 
     def log_prob(self, value: Any) -> Any:
         df = jnp.asarray(self.df)
-        z = on_columns(solve_tril, self._tril, value - self.loc)
+        z = solve_rows(self._tril, value - self.loc)
         log1p = jnp.squeeze(_log1p_mean_square(z, df[..., None]), -1)
         return -0.5 * (df + self.event_shape[0]) * log1p - self._log_norm()
 
