@@ -205,14 +205,18 @@ for states, published in PUBLISHED.items():
     )
     posterior = fit.posterior
     elbo, error = posterior.elbo(2_000)
-    mean, sd = posterior.mean()["rates"], posterior.sd()["rates"]
+    draws = posterior.sample(2_000)["rates"]
+    mean, sd = draws.mean(axis=0), draws.std(axis=0)
     print(f"{states} states: ELBO {elbo:.2f} ± {error:.2f}")
     for k in range(states):
         print(f"  rate {mean[k]:.2f} ± {sd[k]:.2f}, published {published[k]}")
 
     # The most probable path, Viterbi's, at the medians.
-    point = guide.median(fit.params, quakes, states)
-    best = infer_discrete(substitute(hidden_markov, data=point), temperature=0)
-    path = np.asarray(trace(best).get_trace(quakes, states)["state"].value)
+    @jax.jit
+    def best_path(point, states=states):
+        best = infer_discrete(substitute(hidden_markov, data=point), temperature=0)
+        return trace(best).get_trace(quakes, states)["state"].value
+
+    path = np.asarray(best_path(guide.median(fit.params, quakes, states)))
     changes = 1901 + np.flatnonzero(np.diff(path))
     print(f"  from state {path[0]} in 1900", *(f"to {path[y - 1900]} in {y}" for y in changes))
