@@ -30,6 +30,7 @@ from ._enumeration import with_axes as with_axes
 from ._log_prob import cost as cost
 from ._log_prob import log_density as log_density
 from ._log_prob import log_prob as log_prob
+from ._log_prob import raw_log_prob as raw_log_prob
 from ._log_prob import scored_sites as scored_sites
 from ._log_prob import total as total
 from ._pairing import check_pair as check_pair

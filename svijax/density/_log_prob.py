@@ -8,7 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.distributions import masked_log_prob
+from svijax.base import sum_rightmost
+from svijax.distributions import ExpandedDistribution, Independent, MaskedDistribution, masked_log_prob
 from svijax.effects import Factor, Sample, Site
 
 
@@ -21,6 +22,25 @@ def log_prob(site: Sample | Factor) -> Any:
     if site.mask is None:
         return site.fn.log_prob(site.value)
     return masked_log_prob(site.fn, site.value, site.mask)
+
+
+def raw_log_prob(fn: Any, value: Any) -> Any:
+    """Log density of a draw that has been made: what a mask of the distribution itself hides is drawn all the same."""
+    inner = fn
+    while isinstance(inner, Independent | ExpandedDistribution | MaskedDistribution):
+        if isinstance(inner, MaskedDistribution):
+            found = _unmasked(fn, value)
+            return jnp.broadcast_to(found, jnp.broadcast_shapes(jnp.shape(found), fn.batch_shape))
+        inner = inner.base_dist
+    return fn.log_prob(value)
+
+
+def _unmasked(fn: Any, value: Any) -> Any:
+    if isinstance(fn, Independent):
+        return sum_rightmost(_unmasked(fn.base_dist, value), fn.reinterpreted_batch_ndims)
+    if isinstance(fn, ExpandedDistribution | MaskedDistribution):
+        return _unmasked(fn.base_dist, value)
+    return fn.log_prob(value)
 
 
 def cost(site: Sample | Factor) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from svijax.density import cost, log_density, mutable_state, scored_sites
+from svijax.density import cost, log_density, mutable_state, raw_log_prob, scored_sites
 from svijax.effects import Factor, Mutable, Sample, Site
 
 from ._baselines import Baseline
@@ -111,7 +111,7 @@ def scores_of(
     out = []
     for site in guide_trace.values():
         if isinstance(site, Sample) and site.latent and not pathwise(site):
-            raw = site.fn.log_prob(site.value) if site.log_prob is None else site.log_prob
+            raw = raw_log_prob(site.fn, site.value) if site.log_prob is None else site.log_prob
             chosen = baseline(site)
             learned = None if chosen is None else chosen.at(site)
             kind = None if chosen is None else chosen.kind()

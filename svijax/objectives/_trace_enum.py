@@ -26,6 +26,7 @@ from svijax.density import (
     mutable_state,
     noise_layout,
     plates_of_traces,
+    raw_log_prob,
     scored_sites,
     standing_of,
     stated_log_prob,
@@ -258,7 +259,7 @@ def _expected(term: Term, log_q: Mapping[str, LogFactor], plates: Plates) -> Log
 
 
 def _raw_log_q(site: Any) -> LogFactor:
-    return as_factor(site, site.stated.log_prob(site.value))
+    return as_factor(site, raw_log_prob(site.stated, site.value))
 
 
 def _dims_apart(site: Any, log_q: Any) -> LogFactor:

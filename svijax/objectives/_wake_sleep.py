@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from svijax.base import ArgumentError, ModelError, constant, message
-from svijax.density import Draws, NoiseLayout, NoiseSource, PlainNoise, Program, log_density, mutable_state
+from svijax.density import Draws, NoiseLayout, Program, log_density, mutable_state
 from svijax.distributions import Delta
 from svijax.effects import Sample, Site
 
@@ -79,26 +79,26 @@ class ReweightedWakeSleep(ParticleObjective):
         model_has_params: bool = True,
         num_sleep_particles: int | None = None,
         vectorize_particles: bool | Callable[[Callable[..., Any]], Callable[..., Any]] = True,
-        *,
-        noise: NoiseSource = PlainNoise(),  # noqa: B008
-        particle_batch: int | None = None,
-        remat: bool = False,
+        **options: Any,
     ) -> None:
-        values = {
-            "num_particles": num_particles,
+        own = {
             "insomnia": _checked(insomnia),
             "model_has_params": bool(model_has_params),
             "num_sleep_particles": num_sleep_particles,
-            "vectorize_particles": vectorize_particles,
-            "noise": noise,
-            "particle_batch": particle_batch,
-            "remat": remat,
         }
-        for name, value in values.items():
+        for name, value in own.items():
             object.__setattr__(self, name, value)
         if num_sleep_particles is not None:
             check_count("num_sleep_particles", num_sleep_particles)
-        self.__post_init__()
+        super().__init__(num_particles, vectorize_particles, **options)
+        if self.fixed_draws is not None:
+            raise ArgumentError(
+                message(
+                    "ReweightedWakeSleep differentiates through no draw: fixed ones would never move.",
+                    got=f"fixed_draws={self.fixed_draws}",
+                    fix="use num_particles=.",
+                )
+            )
 
     def pathwise(self, site: Sample) -> bool:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
@@ -33,6 +34,8 @@ from svijax.objectives import (
     Pathwise,
     RunningMean,
     ScoreFunction,
+    TraceEnum_ELBO,
+    TraceGraph_ELBO,
 )
 
 sample, plate, param = svijax.sample, svijax.plate, svijax.param
@@ -305,6 +308,54 @@ def test_a_score_in_the_place_of_a_path(x64: None) -> None:
         assert abs(gradient["m"] - gradient_s["m"]) > 1e-3
     mean = lambda rows: sum(w * g["m"] for w, (_, g) in zip(weights, rows, strict=True))  # noqa: E731
     np.testing.assert_allclose(mean(path), mean(score), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "objective", [Trace_ELBO(), TraceGraph_ELBO(), TraceEnum_ELBO()], ids=lambda o: type(o).__name__
+)
+def test_what_a_distribution_masks_is_drawn_all_the_same(x64: None, objective: Any) -> None:
+    """fn.mask(False) takes log p and log q of a latent out; the likelihood reads its draw, which has a score."""
+    enumerates = isinstance(objective, TraceEnum_ELBO)
+    infer = {"enumerate": "parallel"} if enumerates else None
+
+    def model() -> None:
+        a = sample("a", Bernoulli(0.3).mask(False))
+        b = sample("b", Bernoulli(jnp.array([0.4, 0.4])).mask(np.array([True, False])).to_event(1))
+        sample("y", Normal(a + b @ jnp.array([1.0, 2.0]), 1.0), obs=0.7)
+
+    def guide() -> None:
+        sample("a", Bernoulli(logits=param("u", 0.0)).mask(False), infer=infer)
+        sample("b", Bernoulli(logits=param("v", np.zeros(2))).mask(np.array([True, False])).to_event(1))
+
+    values = np.array(list(itertools.product([0, 1], repeat=2 if enumerates else 3)))
+
+    def put(row: Any) -> Any:
+        return {"b": row[-2:]} if enumerates else {"a": row[0], "b": row[1:]}
+
+    def exact(p: Any) -> Any:
+        total = 0.0
+        for a, b0, b1 in itertools.product([0, 1], repeat=3):
+            weight = jnp.prod(
+                jnp.stack(
+                    [
+                        Bernoulli(logits=t).probs if x else 1 - Bernoulli(logits=t).probs
+                        for x, t in ((a, p["u"]), (b0, p["v"][0]), (b1, p["v"][1]))
+                    ]
+                )
+            )
+            kl = Bernoulli(logits=p["v"][0]).log_prob(b0) - Bernoulli(0.4).log_prob(b0)
+            total = total + weight * (kl - Normal(a + b0 + 2.0 * b1, 1.0).log_prob(0.7))
+        return total
+
+    def one(p: Any, row: Any) -> Any:
+        return evaluate_at(objective, model, guide, p, [(put(row), {})]).loss
+
+    params = at({"u": 0.5, "v": [0.2, -0.4]})
+    logits = jnp.concatenate([params["u"][None], params["v"]])[-values.shape[1] :]
+    weights = np.exp(np.asarray(Bernoulli(logits=logits).log_prob(values)).sum(1))
+    rows = jax.jit(jax.vmap(jax.value_and_grad(one), (None, 0)))(params, values)
+    got = jax.tree.map(lambda x: np.tensordot(weights, x, 1), rows)
+    close(got, jax.value_and_grad(exact)(params))
 
 
 # The path derivative: no variance at an exact guide
