@@ -60,16 +60,17 @@ def later_steps(
     :param values: the enumerated values of the body.
     """
     inputs = jax.tree.map(lambda x: jnp.flip(x, 0)[1:] if reverse else x[1:], inputs)
-    before = _shifted(carry, dims)
+    events = jax.tree.map(lambda x, start: _event_dims(x, start, dims), carry, init)
+    before = _shifted(carry, events, dims)
     if _same_at_each_step(carry, init, values):
         return carry, jax.vmap(lambda x: step(before, x)[1])(inputs)
 
     def shifting(carry: Any, x: Any) -> tuple[Any, Any]:
         carry, out = step(carry, x)
-        return _checked(_shifted(carry, dims), before), out
+        return _checked(_shifted(carry, events, dims), before), out
 
     last, out = jax.lax.scan(shifting, before, inputs)
-    return _shifted(last, {name: (b, a) for name, (a, b) in dims.items()}), out
+    return _shifted(last, events, {name: (b, a) for name, (a, b) in dims.items()}), out
 
 
 def _same_at_each_step(carry: Any, init: Any, values: tuple[Any, ...]) -> bool:
@@ -151,12 +152,26 @@ def joined_outputs(first: Any, rest: Any, reverse: bool) -> Any:
     return jax.tree.map(join, first, rest)
 
 
-def _shifted(carry: Any, dims: Mapping[str, tuple[int, int]]) -> Any:
+def _event_dims(x: Any, start: Any, dims: Mapping[str, tuple[int, int]]) -> int:
+    """How many dims a leaf of the carry has right of its batch dims; −1: it depends on nothing that is enumerated.
+
+    A leaf that does has a dim more than at the start, left of all those of plates.
+    """
+    if jnp.shape(x) == jnp.shape(start):
+        return -1
+    outside, ndim = min(-own for own, _ in dims.values()) - 1, jnp.ndim(start)
+    found = [jnp.ndim(x) + own for own, _ in dims.values()]
+    return min((n for n in found if max(0, ndim - outside) <= n <= ndim), default=-1)
+
+
+def _shifted(carry: Any, events: Any, dims: Mapping[str, tuple[int, int]]) -> Any:
     """The carry as the next step reads it: what this step enumerates along the dims of the step before."""
 
-    def leaf(x: Any) -> Any:
+    def leaf(x: Any, event: int) -> Any:
         x = jnp.asarray(x)
-        for own, before in dims.values():
+        if event < 0:
+            return x
+        for own, before in ((a - event, b - event) for a, b in dims.values()):
             if x.ndim >= -own and x.shape[own] != 1:
                 x = x.reshape((*(1,) * max(0, -before - x.ndim), *x.shape))
                 if x.shape[before] != 1:
@@ -164,7 +179,7 @@ def _shifted(carry: Any, dims: Mapping[str, tuple[int, int]]) -> Any:
                 x = jnp.swapaxes(x, own, before)
         return x
 
-    return jax.tree.map(leaf, carry)
+    return jax.tree.map(leaf, carry, events)
 
 
 def _checked(carry: Any, before: Any) -> Any:

@@ -203,3 +203,45 @@ def test_errors():
 
     with pytest.raises(ModelError, match="guide site 'z' is to be enumerated inside a scan of the guide"):
         ENUM.loss(KEY, {}, loop, loop)
+
+
+VECTORS = {
+    "constant": lambda z, h: h,
+    "moving": lambda z, h: jnp.sin(h) + 1.1,
+    "chosen": lambda z, h: jnp.asarray(ROWS)[z],
+}
+ROWS = RNG.uniform(0.5, 2.0, (CARDS, CARDS))
+
+
+@pytest.mark.parametrize("plates", [False, True])
+@pytest.mark.parametrize("kind", VECTORS)
+def test_vectors_in_the_carry(kind, plates, x64):
+    """Their last dim is no dim of an enumerated site, whatever its size."""
+    counts = jnp.array([[1, 4, 8, 2, 3], [0, 2, 7, 7, 1]]).T if plates else jnp.array([1, 4, 8, 2, 3])
+    shape = (2,) if plates else ()
+    init = jnp.zeros(shape, int), jnp.broadcast_to(jnp.array([0.1, 0.7, 1.3]), (*shape, CARDS))
+
+    def one(carry, count, name=""):
+        z, h = carry
+        new = svijax.sample(f"z{name}", dist.Categorical(logits=jnp.asarray(PARAMS["move"])[z] + h))
+        h = VECTORS[kind](new, h)
+        rate = jnp.where(new == 0, h[..., 0], jnp.where(new == 1, 3 * h[..., 1], 9 * h[..., 2]))
+        svijax.sample(f"y{name}", dist.Poisson(rate), obs=count)
+        return new, h
+
+    def inside(carry, count, name=""):
+        if not plates:
+            return one(carry, count, name)
+        with svijax.plate("N", 2):
+            return one(carry, count, name)
+
+    def scanned():
+        svijax.scan(lambda carry, count: (inside(carry, count), None), init, counts)
+
+    def written():
+        carry = init
+        for t in svijax.markov(range(5)):
+            carry = inside(carry, counts[t], t)
+
+    got, want = (ENUM.loss(KEY, {}, config_enumerate(m), empty) for m in (scanned, written))
+    np.testing.assert_allclose(got, want, rtol=1e-10)
