@@ -14,12 +14,12 @@ from jax.scipy.special import ndtri
 from svijax.base import ModelError, message
 from svijax.density import run_guide
 from svijax.distributions import MultivariateNormal, Normal, TransformedDistribution
-from svijax.effects import Sample, label, no_handlers, param
-from svijax.handlers import seed, supply, trace
+from svijax.effects import Sample, no_handlers, param
+from svijax.handlers import supply
 from svijax.transforms import LowerCholeskyAffine, constraints
 
 from ._auto import AutoGuide, latent_values
-from ._latents import Latent, run_model_with
+from ._latents import Latent, prior_trace, run_model_with
 from ._packed import Packed
 
 
@@ -62,8 +62,8 @@ class AutoContinuous(AutoGuide):
     ) -> Any:
         if not any(latent.masked for latent in latents):
             return None
-        with no_handlers(), trace() as sites, seed(rng_seed=0), label(role="model"):
-            self.model(*args, **kwargs)
+        with no_handlers():
+            sites = prior_trace(self.model, args, kwargs, 0)
         masks = {}
         for latent in latents:
             site = sites[latent.name]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from svijax.base import ModelError, SupportError, message
 from svijax.density import Program, abstractly
+from svijax.distributions import ImproperUniform
 from svijax.effects import (
     Asked,
     Frame,
@@ -32,7 +33,7 @@ from svijax.effects import (
     tell,
     where,
 )
-from svijax.handlers import first_value, is_enumerated, seed, trace
+from svijax.handlers import Trace, first_value, is_enumerated, seed, trace
 from svijax.transforms import biject_to
 
 
@@ -60,8 +61,7 @@ def find_latents(model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any
     """
 
     def facts(key: jax.Array) -> tuple[Latent, ...]:
-        with trace() as sites, seed(rng_seed=key), label(role="model"):
-            model(*args, **kwargs)
+        sites = prior_trace(model, args, kwargs, key)
         latents = [s for s in sites.values() if isinstance(s, Sample) and s.latent]
         return tuple(_facts(s) for s in latents if not is_enumerated(s))
 
@@ -74,6 +74,34 @@ def find_latents(model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any
             )
         )
     return found
+
+
+def prior_trace(model: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], key: Any) -> Trace:
+    """The model's sites at draws from the prior; at some value in the support where a prior has no draws."""
+    with trace() as sites, seed(rng_seed=key), _stand_in(), label(role="model"):
+        model(*args, **kwargs)
+    return sites
+
+
+class _stand_in(Handler):
+    """A latent of infinite mass stands at unconstrained zero."""
+
+    def process(self, site: Site) -> Site:
+        if (
+            not isinstance(site, Sample)
+            or site.observed
+            or site.value is not None
+            or not _is_improper(site.fn)
+        ):
+            return site
+        bijection = biject_to(site.fn.support)
+        return site.having(value=bijection(jnp.zeros(bijection.inverse_shape(site.shape))))
+
+
+def _is_improper(fn: Any) -> bool:
+    while fn is not None and not isinstance(fn, ImproperUniform):
+        fn = getattr(fn, "base_dist", None)
+    return fn is not None
 
 
 def _facts(site: Sample) -> Latent:

@@ -444,3 +444,21 @@ def test_a_discrete_latent(family):
     text = str(error.value)
     assert ("plates:" in text and "'p'" in text) or "p" in text
     assert "Bernoulli" in text and "fix:" in text
+
+
+@pytest.mark.parametrize("start", [init_to_uniform, init_to_value({"mu": 0.1, "s": 1.0})])
+def test_a_prior_of_infinite_mass(start: object) -> None:
+    """p(mu) = 1: the posterior of a normal mean is N(mean(y), 1/n)."""
+    y = np.array([0.3, -1.2, 0.8, 2.1], np.float32)
+
+    def model() -> None:
+        mu = svijax.sample("mu", dist.ImproperUniform(dist.constraints.real))
+        svijax.sample("s", dist.ImproperUniform(dist.constraints.interval(0.0, 2.0)))
+        svijax.sample("y", dist.Normal(mu, 1.0).expand([4]).to_event(1), obs=y)
+
+    guide = AutoNormal(model, init_loc_fn=start)
+    fit = svijax.SVI(model, guide, 0.02, svijax.Trace_ELBO(4)).run(
+        jax.random.key(0), 1500, progress_bar=False
+    )
+    np.testing.assert_allclose(fit.params["mu_auto_loc"], y.mean(), atol=0.05)
+    np.testing.assert_allclose(fit.params["mu_auto_scale"], 0.5, atol=0.06)
