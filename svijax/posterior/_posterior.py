@@ -70,7 +70,10 @@ class Posterior:
         return self._reduced("sd", _sd, num_samples, **options)
 
     def median(self, num_samples: int = NUM_DRAWS, **options: Any) -> dict[str, Any]:
-        """Medians of each entry by name; ``options`` as of ``sample``."""
+        """Medians of each entry by name; ``options`` as of ``sample``.
+
+        Entry by entry: those of a simplex need not add up to 1. ``guide.median(params, ...)`` stays in the support.
+        """
         return self.quantiles(0.5, num_samples, **options)
 
     def quantiles(self, q: Any, num_samples: int = NUM_DRAWS, **options: Any) -> dict[str, Any]:
