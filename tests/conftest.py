@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
@@ -11,7 +12,12 @@ from typing import Any
 import jax
 import pytest
 
+import svijax
+
 _COMPILED: list[float] = []
+
+# JAX keeps millions of objects alive, which the collector would go through again and again.
+gc.set_threshold(100_000, 50, 1_000)
 
 
 def _on_duration(event: str, seconds: float, **_: Any) -> None:
@@ -69,3 +75,12 @@ def x64() -> Iterator[None]:
         yield
     finally:
         jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """A worker that kept the compiled programs of all modules would hold many gigabytes, and be slow."""
+    yield
+    jax.clear_caches()
+    svijax.clear_caches()
+    gc.collect()

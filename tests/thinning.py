@@ -1,9 +1,10 @@
-"""Costly tests over long tables: the default run takes a part of their cells, ``-m slow`` the others."""
+"""Costly tests: the default run takes a part of their cells, ``-m slow`` the others."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -17,3 +18,15 @@ def thinned(rows: Sequence[tuple[str, Any]]) -> list[Any]:
     start = next(_crossed)
     marks = [(pytest.mark.slow,) if (start + i) % _STEP else () for i in range(len(rows))]
     return [pytest.param(row, id=name, marks=mark) for (name, row), mark in zip(rows, marks)]
+
+
+def keep_each(items: Iterable[pytest.Item], step: int) -> None:
+    """Of the cells of each parametrised test that are not slow yet, one of ``step`` stays in the default run."""
+    seen = Counter[str]()
+    for item in items:
+        if not hasattr(item, "callspec") or item.get_closest_marker("slow"):
+            continue
+        name = item.nodeid.partition("[")[0]
+        if seen[name] % step:
+            item.add_marker(pytest.mark.slow)
+        seen[name] += 1

@@ -183,6 +183,7 @@ def test_among_three_the_wrong_one_is_the_one_that_all_differ_from() -> None:
     assert entry == "loc" and f"biased: z = {z:.1f} at loc" in against["wrong"].verdict
 
 
+@pytest.mark.slow
 def test_right_estimators_are_not_called_biased() -> None:
     svi, state = normal(Trace_ELBO(num_particles=2))
     asked = [PathDerivative(), ClosedFormEntropy(), ScoreFunction(), {"mu": ScoreFunction(LeaveOneOut())}]
@@ -240,6 +241,7 @@ def test_minibatches_are_part_of_the_variance() -> None:
     np.testing.assert_allclose(variance(model) - variance(normal_model), added, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_a_baseline_that_remembers_is_settled() -> None:
     """At its mean E[f] it leaves Var[(f − E f) s], far below the plain one here, whoever owns the state."""
 

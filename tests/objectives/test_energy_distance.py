@@ -197,6 +197,7 @@ def test_log_densities_are_reported_but_those_of_predictions(x64: None) -> None:
     assert set(result.log_p) == set(result.log_q) == {"z", "w"}
 
 
+@pytest.mark.slow
 def test_a_fit_with_heavy_tails() -> None:
     """Cauchy draws with outliers: E|X| is infinite, E|X|^½ is not."""
     rng = np.random.default_rng(1)

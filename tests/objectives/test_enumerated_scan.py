@@ -150,6 +150,7 @@ def test_weights_around_the_scan(where, x64):
         np.testing.assert_allclose(-got, total, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_hidden_markov_model_is_fitted_with_an_autoguide():
     """Two states of a chain of 200, found through a continuous latent that an autoguide approximates."""
     rng = np.random.default_rng(1)

@@ -162,6 +162,7 @@ def test_baselines_leave_the_expectation(x64: None, particles: int, baseline: An
     close(expected_derivative(objective, case, params), truth(case, params))
 
 
+@pytest.mark.slow
 def test_second_derivatives_with_leave_one_out(x64: None) -> None:
     case, params = coins(2), at(COINS)
     _, got = expected_derivative(Trace_ELBO(2), case, params, jax.hessian)

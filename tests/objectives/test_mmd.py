@@ -200,6 +200,7 @@ def test_the_median_is_of_both_sets_and_no_part_of_the_derivative(x64: None) -> 
     np.testing.assert_allclose(got[1], slope, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_fit_of_a_prior_and_a_likelihood() -> None:
     """With a large scale the guide is pulled to the prior, without one to the data alone."""
     data = jnp.asarray([2.0, 3.0, 2.5])

@@ -222,6 +222,7 @@ def variance(objective: Any, case: Expectation, params: Any) -> float:
     return float(sum(jnp.sum(square[n] - mean[n] ** 2) for n in mean))
 
 
+@pytest.mark.slow
 def test_vimco_lowers_the_variance_and_is_the_default(x64: None) -> None:
     case, params = coins(), at(**COINS)
     plain, named, default = (
@@ -505,6 +506,7 @@ def test_autoguides_fit(family: Any, chosen: Any) -> None:
 # The end of it: the bound tightens towards the evidence
 
 
+@pytest.mark.slow
 def test_more_particles_tighten_the_bound() -> None:
     y = np.array([0.3, -1.2, 0.8, 2.1, 0.4], np.float32)
     covariance = np.eye(5) + 4.0
@@ -550,6 +552,7 @@ def options_pair() -> tuple[Any, Any]:
     return model, guide
 
 
+@pytest.mark.slow
 def test_memory_options_change_nothing() -> None:
     params = at(m=0.3, s=0.8, u=0.1)
 
@@ -578,6 +581,7 @@ def test_nothing_leaks() -> None:
         jax.jit(jax.grad(loss))(at(m=0.3, s=0.8, u=0.1))
 
 
+@pytest.mark.slow
 def test_in_fits_and_chains() -> None:
     objective = RenyiELBO(0.5, 3, estimator={"z": DReG()})
     assert hash(objective) == hash(RenyiELBO(0.5, 3, estimator={"z": DReG()}))

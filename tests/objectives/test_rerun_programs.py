@@ -269,6 +269,7 @@ def test_enumeration_of_the_whole_program() -> None:
     assert "TraceEnum_ELBO runs the programs once; mark the site to be enumerated" in text
 
 
+@pytest.mark.slow
 def test_for_all_sites_it_is_used_where_it_applies(x64: None) -> None:
     """A normal draw keeps its pathwise gradient, and a Poisson its score."""
 

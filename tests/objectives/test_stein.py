@@ -229,6 +229,7 @@ def test_one_point_climbs_to_the_mode_of_the_space_it_moves_in(x64: None) -> Non
         np.testing.assert_allclose(np.log(fit.params["s_auto_loc"]), [mode], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_many_points_lie_like_draws(x64: None) -> None:
     """Two latents, one positive: means right, spread within a tenth."""
 
@@ -505,6 +506,7 @@ def test_points_are_the_posterior_draws() -> None:
     assert predict(jax.random.key(1), X[:3])["y"].shape == (6, 3)
 
 
+@pytest.mark.slow
 def test_chains_and_other_keys() -> None:
     svi = SVI(regression, Particles(AutoDelta(regression), 4), 0.05, SVGD())
     fits = svi.run(jax.random.key(0), 20, X, Y, num_chains=2, progress_bar=False)

@@ -97,6 +97,7 @@ def test_it_covers_heavy_tails() -> None:
     assert found[0] > 1.0 and found[1] > 1.15 * found[0], found
 
 
+@pytest.mark.slow
 def test_in_fits_and_chains() -> None:
     svi = SVI(pair()[0], AutoNormal(pair()[0]), optax.adam(0.02), TraceTailAdaptive_ELBO(4))
     state = svi.init(jax.random.key(0))

@@ -131,6 +131,7 @@ def test_no_latents_at_all() -> None:
 # Noise is data
 
 
+@pytest.mark.slow
 def test_the_expected_gradient_on_gauss_hermite_nodes(x64: None) -> None:
     """Through ``from_draws``, whose noise is an argument: ∇ E[loss] to rounding, and no key in sight."""
     layout = noise_layout(exact_guide, (Y,), {})

@@ -666,6 +666,7 @@ def test_compiles_under_transformations():
     np.testing.assert_allclose(many[0], single, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_mixture_is_fitted_with_an_autoguide():
     rng = np.random.default_rng(0)
     truth = np.array([-3.0, 0.0, 4.0])

@@ -204,6 +204,7 @@ def test_the_sleep_phase(x64: None, size: int | None, factor: float) -> None:
     assert gradient["prior"] == 0
 
 
+@pytest.mark.slow
 def test_both_phases_add_up() -> None:
     """At one key: (1 − insomnia) of the sleep gradient comes on top of insomnia times the wake gradient."""
     model, guide = amortised()
