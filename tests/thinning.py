@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +21,15 @@ def thinned(rows: Sequence[tuple[str, Any]]) -> list[Any]:
     return [pytest.param(row, id=name, marks=mark) for (name, row), mark in zip(rows, marks)]
 
 
-def keep_each(items: Iterable[pytest.Item], step: int) -> None:
-    """Of the cells of each parametrised test that are not slow yet, one of ``step`` stays in the default run."""
+def keep_each(items: Iterable[pytest.Item], folder: Path, step: int) -> None:
+    """Of the cells of each test in a folder that are not slow yet, one of ``step`` stays in the default run."""
     seen = Counter[str]()
     for item in items:
-        if not hasattr(item, "callspec") or item.get_closest_marker("slow"):
+        if (
+            folder not in item.path.parents
+            or not hasattr(item, "callspec")
+            or item.get_closest_marker("slow")
+        ):
             continue
         name = item.nodeid.partition("[")[0]
         if seen[name] % step:
