@@ -54,6 +54,7 @@ def getkey(request: pytest.FixtureRequest) -> Callable[[], jax.Array]:
 @pytest.fixture
 def count_compiles() -> Callable[[], AbstractContextManager[Compilations]]:
     """``with count_compiles() as seen: ...`` and then ``seen.count``."""
+    jax.random.key(0)  # making a key compiles two programs, which ``forget_programs`` may have dropped
 
     @contextmanager
     def counting() -> Iterator[Compilations]:

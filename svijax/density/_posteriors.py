@@ -76,7 +76,7 @@ def infer_discrete(
     :param fn: a program with sites that are marked ``infer={"enumerate": "parallel"}``; None to decorate one.
     :param temperature: 1 for draws, 0 for the values that are together the most probable.
     :param rng_key: for draws; without one the enclosing ``seed`` gives it.
-    :raises ModelError: called inside a plate, or another temperature.
+    :raises ModelError: called inside a plate, another temperature, or data that were taken away (``Predictive``).
     """
     if temperature not in (0, 1):
         raise ModelError(
@@ -103,6 +103,7 @@ def infer_discrete(
             jax.eval_shape(lambda: (watched(program, shapes)(*args, **kwargs), 0)[1])
             with trace() as sites:
                 enum(program, shapes.standing(), density=stated_log_prob)(*args, **kwargs)
+        _check_data(sites)
         variables = enumerated_here(sites)
         factors, plates = factors_of(sites, variables)
         found = contract(factors, variables, plates, largest=temperature == 0)
@@ -112,6 +113,22 @@ def infer_discrete(
         return supply(program, values)(*args, **kwargs)
 
     return inferred
+
+
+def _check_data(sites: Mapping[str, Site]) -> None:
+    """Raise where a handler took the data away that the posterior is to be given."""
+    lost = [s for s in sites.values() if isinstance(s, Sample) and s.infer.get("was_observed", False)]
+    if lost:
+        raise ModelError(
+            message(
+                f"{where()} site {lost[0].name!r}: without its data infer_discrete would draw from the prior.",
+                plates=lost[0].plates,
+                expected="an observed site",
+                got="a site under uncondition, which Predictive uses",
+                fix="draw the discrete sites with fit.posterior.sample(deterministic=True) and a deterministic "
+                "statement, or run infer_discrete under substitute.",
+            )
+        )
 
 
 def _indices(found: Contraction, temperature: int, rng_key: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Site records, the handler stack and the statements of a program."""
 
+from ._checks import fits_enumerated as fits_enumerated
 from ._cond import cond as cond
 from ._markov import markov as markov
 from ._plate import plate as plate
@@ -31,8 +32,6 @@ from ._sites import Slice as Slice
 from ._sites import Steps as Steps
 from ._sites import Subsample as Subsample
 from ._sites import both as both
-from ._sites import draw_subset as draw_subset
-from ._sites import fits_enumerated as fits_enumerated
 from ._sites import makes_value as makes_value
 from ._stack import Asked as Asked
 from ._stack import Handler as Handler
@@ -45,3 +44,4 @@ from ._stack import perform as perform
 from ._stack import tell as tell
 from ._stack import unheard as unheard
 from ._stack import where as where
+from ._subset import draw_subset as draw_subset

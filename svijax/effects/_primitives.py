@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from svijax.base import ModelError, as_key, message
 from svijax.transforms import constraints
 
+from ._checks import check_distribution
 from ._sites import (
     Deterministic,
     Factor,
@@ -23,7 +24,6 @@ from ._sites import (
     Sample,
     Subsample,
     as_value,
-    check_distribution,
     makes_value,
 )
 from ._stack import perform, where

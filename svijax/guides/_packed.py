@@ -70,7 +70,9 @@ class Packed:
         event_dim = len(site.fn.event_shape)
         density = -log_det
         fn = Delta(value, log_density=density, event_dim=event_dim)
-        return of_guide(site, fn, value=value, log_prob=density, law=self._law(site, parts))
+        return of_guide(
+            site, fn, value=value, log_prob=density, law=self._law(site, parts), made_of=parts.vector
+        )
 
     def _law(self, site: Sample, parts: Parts) -> Slice | None:
         """Where the latent lies in a vector of independent normals; None for another vector."""

@@ -161,16 +161,20 @@ class ReweightedWakeSleep(ParticleObjective):
 
 
 def _check_points(guide_trace: Mapping[str, Site]) -> None:
-    sites = [s for s in guide_trace.values() if isinstance(s, Sample)]
-    points = [s for s in sites if isinstance(s.fn, Delta)]
-    if points and not any(s.auxiliary for s in sites):
+    # A map with parameters would need log q at a latent that is held fixed, not at what it is made of.
+    points = [
+        s
+        for s in guide_trace.values()
+        if isinstance(s, Sample) and isinstance(s.fn, Delta) and s.made_of is None
+    ]
+    if points:
         raise ModelError(
             message(
                 f"guide site {points[0].name!r} is a point, which ReweightedWakeSleep cannot fit.",
                 plates=points[0].plates,
                 expected="a distribution: the gradient is that of log q at draws that are held fixed",
                 got=type(points[0].fn).__name__,
-                fix="make it a param of the model, or use Trace_ELBO.",
+                fix="make it a param of the model, state it with dist.TransformedDistribution, or use Trace_ELBO.",
             )
         )
 

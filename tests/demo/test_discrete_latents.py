@@ -7,7 +7,9 @@ Gaussians on Fisher's irises.
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,41 +31,8 @@ from svijax.handlers import config_enumerate, substitute, trace
 
 sample, param = svijax.sample, svijax.param
 
-QUAKES = np.array(
-    [13, 14, 8, 10, 16, 26, 32, 27, 18, 32, 36, 24, 22, 23, 22, 18, 25, 21, 21, 14, 8, 11, 14, 23, 18, 17, 19]
-    + [20, 22, 19, 13, 26, 13, 14, 22, 24, 21, 22, 26, 21, 23, 24, 27, 41, 31, 27, 35, 26, 28, 36, 39, 21, 17]
-    + [22, 17, 19, 15, 34, 10, 15, 22, 18, 15, 20, 15, 22, 19, 16, 30, 27, 29, 23, 20, 16, 21, 21, 25, 16, 18]
-    + [
-        15,
-        18,
-        14,
-        10,
-        15,
-        8,
-        15,
-        6,
-        11,
-        8,
-        7,
-        18,
-        16,
-        13,
-        12,
-        13,
-        20,
-        15,
-        16,
-        12,
-        18,
-        15,
-        16,
-        13,
-        15,
-        16,
-        11,
-        11,
-    ]
-)
+NOTEBOOK = (Path(__file__).parents[2] / "notebooks" / "discrete_latents.py").read_text()
+QUAKES = np.array(re.findall(r'COUNTS = """(.*?)"""', NOTEBOOK, re.DOTALL)[0].split(), int)
 PUBLISHED = {2: (342.3183, (15.472, 26.125)), 3: (329.4603, (13.146, 19.721, 29.714))}
 
 

@@ -228,3 +228,17 @@ def test_several_draws_of_a_site_are_not_enumerated() -> None:
         svijax.TraceEnum_ELBO().loss(jax.random.key(0), {}, model, lambda: None)
     assert "site 'z': several draws of one site are not enumerated." in str(error.value)
     assert "num_samples=10" in str(error.value) and "raise num_particles" in str(error.value)
+
+
+def test_data_that_were_taken_away():
+    @config_enumerate
+    def model(y):
+        z = svijax.sample("z", dist.Bernoulli(0.3))
+        svijax.sample("y", dist.Normal(4.0 * z, 1.0), obs=y)
+
+    predictive = svijax.Predictive(infer_discrete(model), num_samples=3)
+    with pytest.raises(ModelError) as error:
+        predictive(jax.random.key(0), 4.0)
+    text = str(error.value)
+    assert "site 'y': without its data infer_discrete would draw from the prior." in text
+    assert "fit.posterior.sample(deterministic=True)" in text

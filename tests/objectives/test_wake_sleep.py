@@ -317,6 +317,14 @@ def test_guides_that_cannot_sleep() -> None:
 
     assert "is a point, which ReweightedWakeSleep cannot fit" in refused(model, point, ReweightedWakeSleep(2))
 
+    def flow(observations: Any = None) -> None:
+        u = sample("u", Normal(0.0, 1.0), infer={"is_auxiliary": True})
+        shift, rate = param("shift", 0.0), param("rate", 1.0)
+        sample("z", dist.Delta(shift + rate * u, log_density=-jnp.log(rate)))
+
+    text = refused(model, flow, ReweightedWakeSleep(2))
+    assert "guide site 'z' is a point" in text and "dist.TransformedDistribution" in text
+
 
 def test_other_refusals() -> None:
     model, guide = amortised()
