@@ -12,6 +12,8 @@ from ._captured import reads_tracer as reads_tracer
 from ._derivatives import constant as constant
 from ._derivatives import no_derivative as no_derivative
 from ._errors import ArgumentError as ArgumentError
+from ._errors import CheckpointError as CheckpointError
+from ._errors import DamagedCheckpointError as DamagedCheckpointError
 from ._errors import DataError as DataError
 from ._errors import DerivativeError as DerivativeError
 from ._errors import MissingKeyError as MissingKeyError

@@ -58,6 +58,18 @@ class NonFiniteError(SvijaxError, ArithmeticError):
         self.result = result
 
 
+class CheckpointError(SvijaxError, ValueError):
+    """A checkpoint cannot be written, or does not fit what it is to be restored as. ``result``: the fit so far."""
+
+    def __init__(self, text: str, result: object = None) -> None:
+        super().__init__(text)
+        self.result = result
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A file is truncated or damaged, or svijax did not write it."""
+
+
 def message(
     summary: str,
     *,
