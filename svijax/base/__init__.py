@@ -16,6 +16,7 @@ from ._errors import CheckpointError as CheckpointError
 from ._errors import DamagedCheckpointError as DamagedCheckpointError
 from ._errors import DataError as DataError
 from ._errors import DerivativeError as DerivativeError
+from ._errors import LoaderError as LoaderError
 from ._errors import MissingKeyError as MissingKeyError
 from ._errors import ModelError as ModelError
 from ._errors import NonFiniteError as NonFiniteError

@@ -58,6 +58,14 @@ class NonFiniteError(SvijaxError, ArithmeticError):
         self.result = result
 
 
+class LoaderError(SvijaxError, RuntimeError):
+    """An iterator of batches failed, or gave one that does not fit. ``result``: the fit up to there."""
+
+    def __init__(self, text: str, result: object = None) -> None:
+        super().__init__(text)
+        self.result = result
+
+
 class CheckpointError(SvijaxError, ValueError):
     """A checkpoint cannot be written, or does not fit what it is to be restored as. ``result``: the fit so far."""
 

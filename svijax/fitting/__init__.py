@@ -1,12 +1,12 @@
 """SVI: state, step, loop, chains, and what a run gives back."""
 
 from ._explain import Explanation as Explanation
-from ._result import Status as Status
 from ._result import SVIRunResult as SVIRunResult
 from ._result import Timings as Timings
 from ._state import SVIState as SVIState
 from ._state import from_view as from_view
 from ._state import optim_view as optim_view
+from ._status import Status as Status
 from ._substeps import apply_gradient as apply_gradient
 from ._substeps import differentiate as differentiate
 from ._substeps import draw_guide as draw_guide

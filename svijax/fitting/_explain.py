@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from svijax.base import site_key
 from svijax.density import bind, log_density, mutable_state, run_guide, run_model
 from svijax.effects import Sample, no_handlers
 
+from ._feed import Feed, call_at
 from ._loop import next_draws
 from ._state import SVIState, from_view
 
@@ -74,12 +74,14 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(svi: SVI, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Explanation:
+def explain(svi: SVI, state: SVIState, feed: Feed) -> Explanation:
     """Replay the state's next step op by op and report per site and per parameter."""
     with no_handlers():
         free = state.free
-        guide, model = bind(svi.guide, free), bind(svi.model, free)
-        problem = svi.problem().on(state, args, kwargs)
+        call = call_at(feed, state.key, state.step)
+        args, kwargs = call.args, call.kwargs
+        guide, model = bind(call.bind(svi.guide), free), bind(call.bind(svi.model), free)
+        problem = svi.problem().at(call).laid_out(state)
         draws = next_draws(problem, state)
         result, view = problem.differentiate(state, draws)
         noise = problem.noise.split(draws.normal[0], draws.uniform[0])

@@ -7,8 +7,7 @@ split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,8 +19,11 @@ from svijax.base import is_threefry
 from svijax.density import Draws, draw, draw_ahead, epoch_length
 from svijax.objectives import Evaluation
 
+from ._feed import Call, Feed, InMemory, call_at
 from ._state import SVIState, optim_view
+from ._status import Status
 from ._step import Problem, all_finite, nan_unless_finite
+from ._watch import Seen, Watchers
 
 ROLLED_BACK = ("free", "optim_state", "mutable")
 """What a step that is not taken leaves as it was."""
@@ -33,79 +35,119 @@ LEAST_BLOCK = 16
 """Steps whose noise is drawn ahead at least."""
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["state", "alive", "skipped"], meta_fields=[])
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["state", "status", "skipped", "memory"], meta_fields=[]
+)
 @dataclass(frozen=True)
 class Carry:
-    """A state, whether it still moves, and how many steps it did not take."""
+    """A state, whether it still moves (``status`` is 0), how many steps it skipped, and its watchers' memory."""
 
     state: SVIState
-    alive: Any
+    status: Any
     skipped: Any
+    memory: tuple[Any, ...] = ()
 
 
-def begin(state: SVIState) -> Carry:
+def begin(state: SVIState, watchers: Watchers = Watchers()) -> Carry:  # noqa: B008
     """A carry that moves; one per chain where the state has a leading chain axis."""
     shape = jnp.shape(state.step)
-    return Carry(state, np.ones(shape, bool), np.zeros(shape, np.int32))
+    memory = jax.vmap(watchers.start)(state) if shape else watchers.start(state)
+    return Carry(state, np.zeros(shape, np.int32), np.zeros(shape, np.int32), memory)
 
 
 def run_steps(
-    problem: Problem,
-    guard: str,
-    carry: Carry,
-    count: Any,
-    capacity: int,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    problem: Problem, guard: str, watchers: Watchers, feed: Feed, carry: Carry, count: Any, capacity: int
 ) -> tuple[Carry, Any]:
     """(carry after ``count`` steps, losses of shape (capacity,) or (capacity, chains), NaN where none was taken).
 
     ``guard``: "stop" stays before the first step that is not finite, "skip" does not take such steps. "mark" goes on,
-    and makes the loss of the step NaN: it costs nothing, and who sees one takes the steps again with "stop".
+    and makes the loss of the step NaN: it costs nothing, and who sees one takes the steps again with "stop". With
+    rules to stop by it ends where no chain moves.
     """
     chains = jnp.ndim(carry.state.step) == 1
     single = jax.tree.map(lambda x: x[0], carry.state) if chains else carry.state
-    problem = problem.on(single, args, kwargs)
-    block = _block_length(problem, carry)
+    problem = _laid_out(problem, feed.of_chain(0), single)
+    block = _block_length(problem, feed, carry)
     axes = _axes(single) if chains else None
-    step = _step_chains(problem, guard, axes) if axes is not None else partial(_step, problem, guard)
+    step = _step if axes is None else partial(_step_chains, axes)
     first = jnp.max(carry.state.step)
 
-    def one_block(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
-        done, moving, losses = state
+    def one_block(loop: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        done, moving, losses = loop
         start = (first + done) % block
         stop = start + jnp.minimum(block - start, count - done)
-        draws = draws_of(problem, carry.state, first + done - start, block)
+        base = first + done - start
+        ahead = draws_of(problem, carry.state, base, block), _ahead(feed, carry.state, base, block)
 
         def body(i: Any, inner: tuple[Any, Any]) -> tuple[Any, Any]:
             moving, losses = inner
-            here = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), draws)
-            moving, loss = step(moving, here)
+            draws, rows = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), ahead)
+            moving, loss = step(problem, guard, watchers, feed, moving, Here(base + i, draws, rows))
             place = done + i - start
             return moving, jax.lax.dynamic_update_index_in_dim(losses, loss, place, 0)
 
-        moving, losses = jax.lax.fori_loop(start, stop, body, (moving, losses))
-        return done + stop - start, moving, losses
+        end, moving, losses = _loop(start, stop, body, (moving, losses), bool(watchers.rules))
+        return done + end - start, moving, losses
 
-    shape = (capacity, *jnp.shape(carry.alive))
+    shape = (capacity, *jnp.shape(carry.status))
     start_losses = jnp.full(shape, jnp.nan, jnp.result_type(float))
-    moving = _outward(carry, axes)
+    moving = _outward(_renewed(watchers, carry), axes)
     _, moving, losses = jax.lax.while_loop(
-        lambda state: state[0] < count, one_block, (jnp.zeros((), jnp.int32), moving, start_losses)
+        lambda loop: (loop[0] < count) & _moves(watchers, loop[1]),
+        one_block,
+        (jnp.zeros((), jnp.int32), moving, start_losses),
     )
-    return _inward(moving, axes, carry), losses
+    return _inward(moving, axes), losses
 
 
-def _block_length(problem: Problem, carry: Carry) -> int:
-    """A power of two, so that the noise ahead stays bounded; 1 where drawing ahead would draw other numbers."""
+def _loop(start: Any, stop: Any, body: Any, moving: Any, may_end: bool) -> tuple[Any, Any, Any]:
+    """(where it ended, carry, losses); only a run with rules looks whether anything still moves."""
+    if not may_end:
+        return (stop, *jax.lax.fori_loop(start, stop, body, moving))
+    i, (carry, losses) = jax.lax.while_loop(
+        lambda x: (x[0] < stop) & jnp.any(x[1][0].status == 0),
+        lambda x: (x[0] + 1, body(*x)),
+        (start, moving),
+    )
+    return i, carry, losses
+
+
+def _moves(watchers: Watchers, carry: Carry) -> Any:
+    return jnp.any(carry.status == 0) if watchers.rules else True
+
+
+def _renewed(watchers: Watchers, carry: Carry) -> Carry:
+    if not any(watchers.fresh):
+        return carry
+    renew = jax.vmap(watchers.begin_chunk) if jnp.ndim(carry.status) else watchers.begin_chunk
+    return replace(carry, memory=renew(carry.memory, carry.state))
+
+
+def _laid_out(problem: Problem, feed: Feed, single: SVIState) -> Problem:
+    """The problem with the layout of the guide's noise on the feed's batches."""
+    call = call_at(feed, single.key, single.step)
+    return replace(problem, layout=problem.at(call).laid_out(single).layout)
+
+
+def _block_length(problem: Problem, feed: Feed, carry: Carry) -> int:
+    """A power of two, so that what is known ahead stays bounded; 1 where drawing ahead would draw other numbers."""
     if not is_threefry(carry.state.key):
         return 1
-    layout, chains = problem.noise, jnp.size(carry.alive)
-    size = chains * problem.noise_rows * (layout.size("normal") + layout.size("uniform"))
+    layout, chains = problem.noise, jnp.size(carry.status)
+    # A row number costs as much as several numbers of noise.
+    rows = 4 * feed.spec.size if isinstance(feed, InMemory) else 0
+    size = chains * (problem.noise_rows * (layout.size("normal") + layout.size("uniform")) + rows)
     length = epoch_length(layout, problem.noise_rows)
     while length > LEAST_BLOCK and length * size > NOISE_LIMIT:
         length //= 2
     return length
+
+
+def _ahead(feed: Feed, state: SVIState, first: Any, count: int) -> Any:
+    """What the feed knows of the steps ahead: leading axis the step, then the chains."""
+    if jnp.ndim(state.step) == 0:
+        return feed.ahead(state.key, first, count)
+    return jax.vmap(lambda key: feed.ahead(key, first, count), out_axes=1)(state.key)
 
 
 def draws_of(problem: Problem, state: SVIState, first: Any, count: int) -> Draws:
@@ -132,55 +174,125 @@ _DRAW_AXES = Draws(-1, -1, 0)  # type: ignore[arg-type]
 _CHAINS_SECOND = Draws(-1, -1, 1)  # type: ignore[arg-type]
 
 
-def _step(problem: Problem, guard: str, moving: Carry, draws: Draws) -> tuple[Carry, Any]:
+@partial(jax.tree_util.register_dataclass, data_fields=["step", "draws", "rows"], meta_fields=[])
+@dataclass(frozen=True)
+class Here:
+    """What one step has to itself: its number, its randomness, and what its feed knew ahead."""
+
+    step: Any
+    draws: Draws
+    rows: Any
+
+    def call(self, feed: Feed) -> Call:
+        """The arguments of the step."""
+        return feed.call(self.rows, self.step, self.draws.key)
+
+
+def _step(
+    problem: Problem, guard: str, watchers: Watchers, feed: Feed, moving: Carry, here: Here
+) -> tuple[Carry, Any]:
     """(what moves after one step, its loss)."""
-    result, gradient = problem.differentiate(moving.state, draws)
-    return _finish(problem, guard, moving, result, gradient, draws)
+    result, gradient = problem.at(here.call(feed)).differentiate(moving.state, here.draws)
+    return _finish(problem, guard, watchers, feed, moving, here, result, gradient)
 
 
 def _finish(
-    problem: Problem, guard: str, moving: Carry, result: Evaluation, gradient: Any, draws: Draws
+    problem: Problem,
+    guard: str,
+    watchers: Watchers,
+    feed: Feed,
+    moving: Carry,
+    here: Here,
+    result: Evaluation,
+    gradient: Any,
+    freeze: bool = False,
 ) -> tuple[Carry, Any]:
-    """The rest of a step, once its gradient is known."""
+    """The rest of a step, once its gradient is known. ``freeze``: chains may have stopped beside others."""
     # Without the barrier the compiler takes the sum in ``mark`` apart, and the gradient with it.
     gradient = jax.lax.optimization_barrier(gradient)
     before = moving.state
-    after = problem.apply(before, result, gradient, draws)
+    after, updates = problem.at(here.call(feed)).apply(before, result, gradient, here.draws)
     loss = result.loss.astype(jnp.result_type(float))
     mark = nan_unless_finite(gradient)
+    seen = Seen(
+        here.step,
+        loss,
+        result.log_p,
+        result.log_q,
+        gradient,
+        updates,
+        before,
+        after,
+        partial(problem.loss_on, after),
+    )
+    memory = watchers.step(moving.memory, seen)
+    stepped = Carry(after, _status(watchers, moving, memory), moving.skipped, memory)
     if guard == "mark":
-        return Carry(after, moving.alive, moving.skipped), loss + mark
+        return _frozen(freeze, moving, stepped), _taken(freeze, moving, loss + mark)
+    moves = moving.status == 0
     finite = jnp.isfinite(loss + mark) & all_finite(after.free.arrays)
-    loss = jnp.where(moving.alive, loss, jnp.nan)
+    loss = jnp.where(moves, loss, jnp.nan)
     if guard == "skip":
         kept = {k: select(finite, getattr(after, k), getattr(before, k)) for k in ROLLED_BACK}
-        return Carry(after.having(**kept), moving.alive, moving.skipped + ~finite), loss
-    taken = moving.alive & finite
-    return Carry(select(taken, after, before), taken, moving.skipped), loss
+        skipped = Carry(
+            after.having(**kept),
+            select(finite, stepped.status, moving.status),
+            moving.skipped + ~finite,
+            select(finite, memory, moving.memory),
+        )
+        return _frozen(freeze, moving, skipped), loss
+    taken = select(moves & finite, stepped, moving)
+    failed = jnp.where(moves & ~finite, jnp.int32(Status.NONFINITE), taken.status)
+    return replace(taken, status=failed), loss
 
 
-def _step_chains(problem: Problem, guard: str, axes: Carry) -> Callable[[Carry, Draws], tuple[Carry, Any]]:
+def _status(watchers: Watchers, moving: Carry, memory: Any) -> Any:
+    if not watchers.rules:
+        return moving.status
+    return jnp.where(watchers.done(memory), jnp.int32(Status.CONVERGED), moving.status)
+
+
+def _frozen(freeze: bool, moving: Carry, after: Carry) -> Carry:
+    """A chain that has stopped stays where it is; a single one ends the loop, and needs no choice."""
+    return select(moving.status == 0, after, moving) if freeze else after
+
+
+def _taken(freeze: bool, moving: Carry, loss: Any) -> Any:
+    return jnp.where(moving.status == 0, loss, jnp.nan) if freeze else loss
+
+
+def _step_chains(
+    axes: Carry,
+    problem: Problem,
+    guard: str,
+    watchers: Watchers,
+    feed: Feed,
+    moving: Carry,
+    here: Here,
+) -> tuple[Carry, Any]:
     """``_step`` over all chains. They do not mix, so the gradient of the sum of their losses holds all gradients.
 
     Differentiating outside of ``vmap`` keeps the chains where they are, last; inside they would be moved about.
     """
+    views = optim_view(axes.state.free)
+    parts = Here(None, _DRAW_AXES, 0)
 
-    def step(moving: Carry, draws: Draws) -> tuple[Carry, Any]:
-        evaluate = jax.vmap(problem.evaluate, (axes.state, optim_view(axes.state.free), _DRAW_AXES))
+    def one(feed: Feed, state: SVIState, view: Any, here: Here) -> Evaluation:
+        return problem.at(here.call(feed)).evaluate(state, view, here.draws)
 
-        def total(view: Any) -> tuple[Any, Evaluation]:
-            results = evaluate(moving.state, view, draws)
-            return jnp.sum(results.loss), results
+    evaluate = jax.vmap(one, (feed.chain_axes, axes.state, views, parts))
 
-        (_, results), gradient = jax.value_and_grad(total, has_aux=True)(optim_view(moving.state.free))
-        finish = jax.vmap(
-            partial(_finish, problem, guard),
-            (axes, 0, optim_view(axes.state.free), _DRAW_AXES),
-            (axes, 0),
-        )
-        return finish(moving, results, gradient, draws)
+    def total(view: Any) -> tuple[Any, Evaluation]:
+        results = evaluate(feed, moving.state, view, here)
+        return jnp.sum(results.loss), results
 
-    return step
+    (_, results), gradient = jax.value_and_grad(total, has_aux=True)(optim_view(moving.state.free))
+    finish = jax.vmap(
+        partial(_finish, problem, guard, watchers, freeze=bool(watchers.rules)),
+        (feed.chain_axes, axes, parts, 0, views),
+        (axes, 0),
+    )
+    return finish(feed, moving, here, results, gradient)
 
 
 def select(flag: Any, new: Any, old: Any) -> Any:
@@ -190,12 +302,18 @@ def select(flag: Any, new: Any, old: Any) -> Any:
 
 def _axes(single: SVIState) -> Carry:
     """Where each leaf keeps its chains while the loop runs: vectors last, so that small ones stay contiguous."""
-    return Carry(jax.tree.map(lambda leaf: 1 if jnp.ndim(leaf) == 1 else 0, single), 0, 0)
+    return Carry(jax.tree.map(lambda leaf: 1 if jnp.ndim(leaf) == 1 else 0, single), 0, 0, 0)  # type: ignore[arg-type]
 
 
-def _outward(carry: Carry, axes: Any) -> Carry:
-    return carry if axes is None else jax.tree.map(lambda x, a: jnp.moveaxis(x, 0, a), carry, axes)
+def _outward(carry: Carry, axes: Carry | None) -> Carry:
+    if axes is None:
+        return carry
+    state = jax.tree.map(lambda x, a: jnp.moveaxis(x, 0, a), carry.state, axes.state)
+    return replace(carry, state=state)
 
 
-def _inward(carry: Carry, axes: Any, like: Carry) -> Carry:
-    return carry if axes is None else jax.tree.map(lambda x, a: jnp.moveaxis(x, a, 0), carry, axes)
+def _inward(carry: Carry, axes: Carry | None) -> Carry:
+    if axes is None:
+        return carry
+    state = jax.tree.map(lambda x, a: jnp.moveaxis(x, a, 0), carry.state, axes.state)
+    return replace(carry, state=state)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,32 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ArgumentError, message
+from svijax.base import ArgumentError, join_arguments, message
 from svijax.posterior import Posterior
 
+from ._feed import Feed, Whole
 from ._state import SVIState
+from ._status import Status
 
 if TYPE_CHECKING:
     from ._explain import Explanation
     from ._svi import SVI
-
-
-class Status(enum.IntEnum):
-    """How a run ended; ``str()`` is a sentence."""
-
-    MAX_STEPS = 0
-    NONFINITE = 1
-    STOPPED_BY_USER = 2
-    BAD_VALUES = 3
-
-    def __str__(self) -> str:
-        return {
-            Status.MAX_STEPS: "max_steps: all steps were taken",
-            Status.NONFINITE: "nonfinite: a loss, gradient or parameter was not finite; "
-            "the state is the last finite one",
-            Status.STOPPED_BY_USER: "stopped_by_user: interrupted; the state is the last one reached",
-            Status.BAD_VALUES: "bad_values: a parameter, an observation or a log density was not legal at the start",
-        }[self]
 
 
 @dataclass(frozen=True)
@@ -50,17 +33,29 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class Call:
-    """The programs and arguments of a run, for what comes after it. No part of the pytree."""
+class Origin:
+    """The programs and arguments of a run, for what comes after it. No part of the pytree.
+
+    ``feed``: where the last steps had their arguments from.
+    """
 
     svi: SVI
     args: tuple[Any, ...]
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any]
+    feed: Feed
+
+    def of_chain(self, index: int) -> Origin:
+        """That of one chain."""
+        if not isinstance(self.feed, Whole) or self.feed.axes is None:
+            return self
+        feed = self.feed.of_chain(index)
+        args, kwargs = join_arguments(feed.arrays, feed.static)
+        return Origin(self.svi, args, kwargs, feed)
 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["params", "state", "losses", "status", "skipped"],
+    data_fields=["params", "state", "losses", "status", "skipped", "average"],
     meta_fields=["timings", "call"],
 )
 @dataclass(frozen=True)
@@ -70,6 +65,7 @@ class SVIRunResult:
     ``params``: constrained, by name. ``state``: continues with ``init_state=``. ``losses``: −ELBO estimates in
     nats, one a step (a NumPy array outside JAX transformations), NaN for steps not taken. ``status``: a ``Status``,
     an integer array inside transformations and for chains. ``skipped``: steps skipped because they were not finite.
+    ``average``: of the iterates, unconstrained, if one was asked for; see ``averaged``.
     With chains everything has a leading chain axis. ``call`` and ``timings`` are None inside transformations.
     """
 
@@ -78,8 +74,9 @@ class SVIRunResult:
     losses: Any
     status: Any
     skipped: Any
+    average: Any = None
     timings: Timings | None = None
-    call: Call | None = None
+    call: Origin | None = None
 
     @property
     def num_chains(self) -> int | None:
@@ -116,9 +113,10 @@ class SVIRunResult:
             raise ArgumentError("this result has no chains: it is one fit already.")
         if not -count <= index < count:
             raise ArgumentError(f"chain {index} of {count}: there is none of that number.")
-        params, state, losses, skipped = jax.tree.map(
-            lambda x: x[index], (self.params, self.state, self.losses, self.skipped)
+        params, state, losses, skipped, average = jax.tree.map(
+            lambda x: x[index], (self.params, self.state, self.losses, self.skipped, self.average)
         )
+        call = None if self.call is None else self.call.of_chain(index)
         return replace(
             self,
             params=params,
@@ -126,18 +124,36 @@ class SVIRunResult:
             losses=losses,
             status=Status(int(self.status[index])),
             skipped=int(skipped),
+            average=average,
+            call=call,
         )
+
+    @property
+    def averaged(self) -> SVIRunResult:
+        """The result at the average of the iterates, which ``run(average=...)`` keeps, some stop rules too."""
+        if self.average is None:
+            raise ArgumentError(
+                message(
+                    "no average of the iterates was kept.",
+                    fix="ask for one: svi.run(..., average=Average()).",
+                )
+            )
+        state = self.state.having(free=self.average)
+        params = jax.vmap(lambda s: s.params)(state) if self.num_chains is not None else state.params
+        return replace(self, params=params, state=state)
 
     def final_losses(self, window: int = 100) -> Any:
         """Mean of the last ``window`` losses that were taken, per chain."""
-        taken = np.asarray(self.losses)[..., -window:]
-        ok = np.isfinite(taken)
-        return np.where(ok, taken, 0.0).sum(-1) / np.where(ok.any(-1), ok.sum(-1), np.nan)
+        losses = np.asarray(self.losses)
+        ok = np.isfinite(losses)
+        last = ok & (ok[..., ::-1].cumsum(-1)[..., ::-1] <= window)
+        return np.where(last, losses, 0.0).sum(-1) / np.where(last.any(-1), last.sum(-1), np.nan)
 
     def best(self) -> SVIRunResult:
         """The chain with the lowest loss, averaged over the last tenth of the run; chains that failed come last."""
         window = max(1, np.shape(self.losses)[-1] // 10)
-        losses = np.where(np.asarray(self.status) == Status.MAX_STEPS, self.final_losses(window), np.inf)
+        failed = np.isin(np.asarray(self.status), (Status.NONFINITE, Status.BAD_VALUES))
+        losses = np.where(failed, np.inf, self.final_losses(window))
         if not np.isfinite(losses).any():
             raise ArgumentError(message("no chain ended with a finite loss.", fix="look at fit.explain()."))
         return self.chain(int(np.argmin(losses)))
@@ -150,9 +166,9 @@ class SVIRunResult:
         if self.num_chains is not None:
             failed = np.flatnonzero(np.asarray(self.status) == Status.NONFINITE)
             return self.chain(int(failed[0]) if failed.size else 0).explain()
-        return explain(call.svi, self.state, call.args, call.kwargs)
+        return explain(call.svi, self.state, call.feed)
 
-    def _call(self, what: str) -> Call:
+    def _call(self, what: str) -> Origin:
         if self.call is None:
             raise ArgumentError(
                 message(

@@ -16,10 +16,12 @@ from svijax.density import (
     Program,
     bind,
     constrain,
+    draw,
     noise_layout,
 )
-from svijax.objectives import Evaluation, Objective
+from svijax.objectives import Evaluation, Objective, ParticleObjective
 
+from ._feed import Call
 from ._state import SVIState, from_view, optim_view
 
 
@@ -46,10 +48,18 @@ class Problem:
 
     def on(self, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Problem:
         """The problem on these arguments, with the noise layout of a single state's guide."""
-        layout = None
-        if isinstance(self.objective, Objective):
-            layout = noise_layout(bind(self.guide, state.free), args, kwargs)
-        return replace(self, args=args, kwargs=kwargs, layout=layout)
+        return self.at(Call(args, kwargs)).laid_out(state)
+
+    def at(self, call: Call) -> Problem:
+        """The problem on the arguments of a step, of the same shapes as before."""
+        model, guide = call.bind(self.model), call.bind(self.guide)
+        return replace(self, model=model, guide=guide, args=call.args, kwargs=call.kwargs)
+
+    def laid_out(self, state: SVIState) -> Problem:
+        """With the noise layout of a single state's guide."""
+        if not isinstance(self.objective, Objective):
+            return replace(self, layout=None)
+        return replace(self, layout=noise_layout(bind(self.guide, state.free), self.args, self.kwargs))
 
     def evaluate(self, state: SVIState, view: Any, draws: Draws) -> Evaluation:
         """The objective at an optimiser's view of the parameters and given randomness.
@@ -78,8 +88,11 @@ class Problem:
         (_, result), gradient = jax.value_and_grad(loss, has_aux=True)(optim_view(state.free))
         return result, gradient
 
-    def apply(self, state: SVIState, result: Evaluation, gradient: Any, draws: Draws) -> SVIState:
-        """The optimiser's update; optimisers that search see the loss as a function at the same randomness."""
+    def apply(self, state: SVIState, result: Evaluation, gradient: Any, draws: Draws) -> tuple[SVIState, Any]:
+        """(the state after the optimiser's update, that update).
+
+        Optimisers that search see the loss as a function at the same randomness.
+        """
         view = optim_view(state.free)
         updates, optim_state = self.optim.update(
             gradient,
@@ -89,12 +102,30 @@ class Problem:
             grad=gradient,
             value_fn=lambda v: self.evaluate(state, v, draws).loss,
         )
-        return state.having(
+        after = state.having(
             free=from_view(optax.apply_updates(view, updates), state.free),
             optim_state=_like(optim_state, state.optim_state),
             mutable=_like({**state.mutable, **result.mutable}, state.mutable),
             step=state.step + 1,
         )
+        return after, updates
+
+    def loss_on(
+        self,
+        state: SVIState,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        key: jax.Array,
+        num_particles: int | None = None,
+    ) -> Any:
+        """The loss at a state on other data, with other draws, and particles if so many are wanted."""
+        problem = self
+        if num_particles is not None and isinstance(self.objective, ParticleObjective):
+            problem = replace(self, objective=replace(self.objective, num_particles=num_particles))
+        problem = problem.on(state, args, kwargs)
+        return problem.evaluate(
+            state, optim_view(state.free), draw(key, problem.noise, problem.noise_rows)
+        ).loss
 
 
 def nan_unless_finite(tree: Any) -> Any:

@@ -58,4 +58,4 @@ def apply_gradient(
 ) -> SVIState:
     """Substep 5: the next state, by the optimiser's update with what ``differentiate`` gave."""
     problem = svi.problem().on(state, *as_jax(args, kwargs))
-    return problem.apply(state, result, gradient, next_draws(problem, state))
+    return problem.apply(state, result, gradient, next_draws(problem, state))[0]

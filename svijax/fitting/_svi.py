@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from svijax.base import (
     ArgumentError,
@@ -29,13 +29,22 @@ from svijax.density import Program, bind, draw, noise_layout
 from svijax.objectives import Objective, Trace_ELBO, check_count
 from svijax.optim import as_transformation
 
+from ._feed import Feed, Whole, call_at
 from ._init import explain_checks, make_state
 from ._loop import ROLLED_BACK, next_draws, select
+from ._options import Options
 from ._result import SVIRunResult
 from ._run import run
 from ._state import SVIState, check_same, optim_view
 from ._step import Problem, all_finite
 from ._substeps import as_free
+
+if TYPE_CHECKING:
+    from ._batches import Batches
+    from ._checkpoint import Checkpoint
+    from ._metrics import Metrics
+    from ._report import Callback
+    from ._watch import HostRule, StopRule, Watcher
 
 INIT_TRIES = 20
 """How often ``init`` starts anew, with other keys, when a log density is not finite at the start."""
@@ -104,16 +113,7 @@ class SVI:
         start = dict(init_params or {})
         if self.is_traced(key, start, args, kwargs):
             return make_state(*self._programs(), self.objective, as_key(key), start, args, kwargs)[0]
-        function, arrays = self.init_function(start, args, kwargs)
-        attempt = as_key(key)
-        for i in range(INIT_TRIES):
-            state, legal, finite = function(attempt, start, arrays)
-            if not bool(legal) or bool(finite):
-                break
-            attempt = jax.random.fold_in(as_key(key), i)
-        if not (bool(legal) and bool(finite)):
-            explain_checks(self.model, self.guide, self.objective, attempt, start, args, kwargs)
-        return state
+        return self.first_state(as_key(key), start, Whole(*split_arguments(args, kwargs)))
 
     def update(self, state: SVIState, *args: Any, **kwargs: Any) -> tuple[SVIState, Any]:
         """One step, compiled: (next state, loss). Nothing is donated."""
@@ -189,10 +189,16 @@ class SVI:
         num_chains: int | None = None,
         on_nonfinite: str = "stop",
         stable_update: bool = False,
-        callback: Callable[[SVIState, Any], Any] | None = None,
+        callback: Callback | Sequence[Callback] | None = None,
+        batches: Batches | None = None,
+        stop: StopRule | HostRule | Sequence[StopRule | HostRule] | None = None,
+        average: Watcher | None = None,
+        metrics: Metrics | None = None,
+        checkpoint: Checkpoint | None = None,
+        donate: bool = False,
         **kwargs: Any,
     ) -> SVIRunResult:
-        """Fit: ``num_steps`` steps in one compiled loop, whose length is an argument of the program.
+        """Fit: at most ``num_steps`` steps in one compiled loop, whose length is an argument of the program.
 
         :param progress_bar: shown by default; inside ``jit`` or ``vmap`` there is none.
         :param init_state: continue from a state; ``rng_key`` is then not used.
@@ -200,43 +206,58 @@ class SVI:
             threefry keys; others draw other numbers together than alone).
         :param on_nonfinite: "stop" keeps the last finite state and says so in ``status``; "skip" does not take such
             steps (as does ``stable_update=True``) and counts them; "raise" raises ``NonFiniteError``.
-        :param callback: called with (state, losses so far in this chunk) between compiled chunks.
+        :param callback: called with a ``Report`` between compiled chunks; several in a sequence. True ends the run.
+        :param batches: minibatches; their arrays stand before ``args``, or among ``kwargs``.
+        :param stop: when to stop before ``num_steps``: a rule, or several of which the first decides.
+        :param average: of the iterates, ``Average()``: ``fit.averaged`` is the result at it.
+        :param metrics: ``Metrics()``, what the reports of callbacks tell of the steps.
+        :param checkpoint: ``Checkpoint(folder)``: saved as it goes, and continued from there when run again.
+        :param donate: the loop may overwrite the state's memory, also that of a state which a callback kept.
         :raises ArgumentError: an option that cannot be used, or one that the model has as a keyword too.
         """
-        return run(
-            self,
-            rng_key,
-            num_steps,
-            args,
-            kwargs,
+        options = Options(
             progress_bar=progress_bar,
             init_params=init_params,
             init_state=init_state,
             num_chains=num_chains,
             on_nonfinite="skip" if stable_update else on_nonfinite,
             callback=callback,
+            batches=batches,
+            stop=stop,
+            average=average,
+            metrics=metrics,
+            checkpoint=checkpoint,
+            donate=donate,
         )
+        return run(self, rng_key, num_steps, args, kwargs, options)
 
-    def init_function(
-        self,
-        start: Mapping[str, Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        num_chains: int | None = None,
-    ) -> tuple[Any, tuple[Any, ...]]:
-        """(compiled (key, start, arrays) ↦ (state, legal, finite), the arrays); over keys if there are chains."""
+    def first_state(self, key: jax.Array, start: Mapping[str, Any], feed: Feed) -> SVIState:
+        """The first state of one fit, its values checked. Other keys are tried where the start is not finite."""
+        function = self.init_function(key, start, feed)
+        attempt = key
+        for i in range(INIT_TRIES):
+            state, legal, finite = function(attempt, start, feed)
+            if not bool(legal) or bool(finite):
+                break
+            attempt = jax.random.fold_in(key, i)
+        if not (bool(legal) and bool(finite)):
+            call = call_at(feed, attempt, np.int32(0))
+            programs = call.bind(self.model), call.bind(self.guide)
+            explain_checks(*programs, self.objective, attempt, start, call.args, call.kwargs)
+        return state
+
+    def init_function(self, key: jax.Array, start: Mapping[str, Any], feed: Feed) -> Any:
+        """Compiled (key, start, feed) ↦ (state, whether values are legal, and densities finite); over keys if several."""
 
         def build(static: Any) -> Callable[..., Any]:
-            def init(key: jax.Array, start: Mapping[str, Any], arrays: tuple[Any, ...]) -> Any:
-                call = join_arguments(arrays, static)
-                one = partial(make_state, *self._programs(), self.objective)
-                if num_chains is None:
-                    return one(key, start, *call)
-                return jax.vmap(lambda k: one(k, start, *call))(key)
+            def one(key: jax.Array, start: Mapping[str, Any], feed: Feed) -> Any:
+                call = call_at(feed, key, np.int32(0))
+                programs = call.bind(self.model), call.bind(self.guide), as_transformation(self.optim)
+                return make_state(*programs, self.objective, key, start, call.args, call.kwargs)
 
-            return jax.jit(init)
+            return jax.jit(jax.vmap(one, (0, None, feed.chain_axes)) if key.ndim else one)
 
-        return self.table_entry(("init", num_chains), args, kwargs, build, start)
+        return self.table_entry(("init", key.shape), (), {}, build, (start, feed))[0]
 
     def _programs(self) -> tuple[Program, Program, Any]:
         return self.model, self.guide, as_transformation(self.optim)
@@ -254,10 +275,12 @@ class SVI:
         function, arrays = self.table_entry(kind, args, kwargs, build, state)
         return function(state, arrays)
 
-    def check_state(
-        self, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[str, Any], chains: bool = False
-    ) -> None:
+    def check_state(self, state: SVIState, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Raise ``StateError`` unless ``init`` of this record makes states like this one."""
+        self.check_feed(state, Whole(*split_arguments(args, kwargs)))
+
+    def check_feed(self, state: SVIState, feed: Feed) -> None:
+        """The same, for arguments that come from a feed."""
         if not isinstance(state, SVIState):
             raise StateError(
                 message("a state made by SVI.init or SVI.run is needed.", got=type(state).__name__)
@@ -272,14 +295,11 @@ class SVI:
             )
 
         def build(static: Any) -> Callable[..., Any]:
-            make = partial(make_state, *self._programs(), self.objective)
-            one = jax.eval_shape(
-                lambda k, x: make(k, {}, *join_arguments(x, static))[0], _abstract_key(state), arrays
-            )
+            function = self.init_function(_abstract_key(state), {}, feed)
+            one = jax.eval_shape(function, _abstract_key(state), {}, feed)[0]
             return lambda: one
 
-        arrays, _ = split_arguments(args, kwargs)
-        function, _ = self.table_entry(("abstract", state.key_impl), args, kwargs, build, ())
+        function, _ = self.table_entry(("abstract", state.key_impl), (), {}, build, feed)
         check_same(state, function())
 
     def is_traced(self, *trees: Any) -> bool:
@@ -312,7 +332,7 @@ def _step_function(svi: SVI, kind: str, static: Any) -> Callable[..., Any]:
         if kind == "evaluate":
             return problem.evaluate(state, optim_view(state.free), draws).loss
         result, gradient = problem.differentiate(state, draws)
-        after = problem.apply(state, result, gradient, draws)
+        after, _ = problem.apply(state, result, gradient, draws)
         if kind == "stable_update":
             finite = jnp.isfinite(result.loss) & all_finite((gradient, after.free.arrays))
             kept = {n: select(finite, getattr(after, n), getattr(state, n)) for n in ROLLED_BACK}

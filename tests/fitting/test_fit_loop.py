@@ -378,9 +378,9 @@ def test_particles_share_one_minibatch():
 
 
 def test_a_run_longer_than_its_buffer():
-    from svijax.fitting import _run
+    from svijax.fitting import _chunk
 
-    fit = run(SVI, 2 * _run.CAPACITY + 17, Y)
-    assert fit.losses.shape == (2 * _run.CAPACITY + 17,)
+    fit = run(SVI, 2 * _chunk.CAPACITY + 17, Y)
+    assert fit.losses.shape == (2 * _chunk.CAPACITY + 17,)
     assert np.isfinite(fit.losses).all()
     assert float(fit.params["loc"]) == pytest.approx(Y.sum() / 6, abs=0.15)

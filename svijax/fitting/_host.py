@@ -1,0 +1,143 @@
+"""What the host does between compiled chunks: it reads losses, reports, saves, and decides whether to go on."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from svijax.base import LoaderError
+
+from ._chunk import Chunk
+from ._loop import Carry
+from ._options import Options
+from ._progress import Pace, progress
+from ._report import Report
+from ._status import Status
+from ._supply import Supply
+
+CHUNK_SECONDS = 0.1
+"""How long a chunk shall take, so that a bar moves and an interrupt is heard."""
+
+
+class Fit:
+    """A run under way: its carry, its losses so far, and where its data come from."""
+
+    def __init__(self, chunk: Chunk, carry: Carry, supply: Supply, options: Options, keeper: Any) -> None:
+        self.chunk, self.carry, self.supply, self.options, self.keeper = chunk, carry, supply, options, keeper
+        self.feed, self.left = supply.first, 0
+        self.pace = Pace(chunk.capacity, CHUNK_SECONDS)
+        self.parts: list[np.ndarray] = list(keeper.losses) if keeper is not None else []
+        self.done = sum(len(part) for part in self.parts)
+        self.pending: tuple[Any, int] | None = None
+        self.ending = Status.MAX_STEPS
+        self.error: LoaderError | None = None
+        self.seconds, self.taken = 0.0, 0
+
+    def drive(self, num_steps: int) -> None:
+        """Take chunk after chunk until the steps are done, no chain moves, or something ends the run."""
+        show = self.options.progress_bar is not False
+        with progress(num_steps, show) as bar:
+            start = time.perf_counter()
+            try:
+                while self.done < num_steps and self.ending == Status.MAX_STEPS and self._moves():
+                    if not self._next_feed():
+                        break
+                    losses = self._advance(num_steps)
+                    self.seconds = time.perf_counter() - start
+                    self._after(self._report(losses, num_steps), bar)
+            except KeyboardInterrupt:
+                self.ending = Status.STOPPED_BY_USER
+            self.seconds = time.perf_counter() - start
+        if self.keeper is not None:
+            self.keeper.finish(self.done, self.carry, self.losses())
+
+    def losses(self) -> np.ndarray:
+        """Of all steps so far, of a chunk whose end was not awaited too."""
+        parts = self.parts
+        if self.pending is not None:
+            buffer, count = self.pending
+            parts = [*parts, np.asarray(buffer)[:count]]
+        shape = (0, *jnp.shape(self.carry.status))
+        return np.concatenate(parts) if parts else np.zeros(shape, np.float32)
+
+    def _moves(self) -> bool:
+        return bool((np.asarray(self.carry.status) == 0).any())
+
+    def _next_feed(self) -> bool:
+        """Whether there are data for a step."""
+        if self.left:
+            return True
+        try:
+            self.feed, self.left = next(self.supply.feeds, (self.feed, 0))
+        except LoaderError as error:
+            self.error, self.ending = error, Status.END_OF_DATA
+            return False
+        if not self.left:
+            self.ending = Status.END_OF_DATA
+        return bool(self.left)
+
+    def _advance(self, num_steps: int) -> np.ndarray:
+        count = min(self.pace.next(num_steps - self.done), self.left)
+        if self.keeper is not None:
+            count = min(count, self.keeper.steps_to_next(self.done))
+        with self.pace.timing(count):
+            losses = self._steps(count)
+        self.parts.append(losses)
+        self.done += len(losses)
+        self.taken += len(losses)
+        self.left -= count
+        return losses
+
+    def _steps(self, count: int) -> np.ndarray:
+        before = self.carry
+        steps = np.asarray(before.state.step)
+        after, buffer = self.chunk(self.feed, before, count)
+        if self.chunk.donate:
+            # What was before is gone, so an interrupt must find what comes after.
+            self.carry, self.pending = after, (buffer, count)
+        losses = np.asarray(buffer)[:count]
+        moved = np.asarray(after.state.step) - steps
+        if self.chunk.guard == "mark" and not _sound(after, losses, moved):
+            # Once more from where the chunk began, stopping before the step that went wrong.
+            after, buffer = self.chunk.careful(self.feed, before, count)
+            losses, moved = np.asarray(buffer)[:count], np.asarray(after.state.step) - steps
+        self.carry, self.pending = after, None
+        ended = np.asarray(after.status) == Status.CONVERGED
+        # Where the last chain has converged nobody took the rest of the steps.
+        return losses[: int(moved.max())] if ended.any() and not self._moves() else losses
+
+    def _report(self, losses: np.ndarray, num_steps: int) -> Report:
+        metrics = self.options.metrics
+        rate = self.taken / max(self.seconds, 1e-9)
+        read = {} if metrics is None else metrics.read(self.carry.memory[-1])
+        return Report(
+            step=self.done,
+            num_steps=num_steps,
+            losses=losses,
+            seconds=self.seconds,
+            steps_per_second=rate,
+            state=self.carry.state,
+            status=np.asarray(self.carry.status),
+            metrics=read,
+        )
+
+    def _after(self, report: Report, bar: Any) -> None:
+        bar(report)
+        for callback in self.options.callbacks:
+            if callback(report) is True:
+                self.ending = Status.STOPPED_BY_USER
+        if any(rule.host_done(report) for rule in self.options.host_rules):
+            self.ending = Status.MAX_TIME
+        if self.keeper is not None and self.keeper.due(self.done):
+            self.keeper.save(self.done, self.carry, self.losses())
+
+
+def _sound(after: Carry, losses: np.ndarray, moved: np.ndarray) -> bool:
+    """Whether every step that was taken was finite, as losses and parameters tell."""
+    steps = np.arange(len(losses)).reshape(-1, *(1,) * moved.ndim)
+    return bool(np.isfinite(losses[np.broadcast_to(steps < moved, losses.shape)]).all()) and all(
+        bool(np.isfinite(np.asarray(x)).all()) for x in after.state.free.arrays
+    )

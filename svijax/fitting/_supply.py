@@ -1,0 +1,45 @@
+"""Which feed a run's chunks take: one for all of them, or one for each group of batches that is read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from svijax.base import join_arguments, split_arguments
+
+from ._feed import Feed, Whole
+from ._options import Options
+
+FOREVER = sys.maxsize
+"""Steps that a feed lasts which does not end."""
+
+
+@dataclass(frozen=True)
+class Supply:
+    """``first``: the feed that programs are compiled for. ``feeds``: each with the steps that it lasts.
+
+    ``args``, ``kwargs``: what stands for the data after the run.
+    """
+
+    first: Feed
+    feeds: Iterator[tuple[Feed, int]]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+@contextmanager
+def supply_of(options: Options, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Supply]:
+    """The supply of a run; what reads batches in the background ends with it."""
+    arrays, static = split_arguments(args, kwargs)
+    feed = Whole(tuple(jax.device_put(x) for x in arrays), static)
+    yield Supply(feed, iter([(feed, FOREVER)]), *join_arguments(feed.arrays, static))
+
+
+def traced_feed(options: Options, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Feed:
+    """The feed of a run that is part of a traced program."""
+    return Whole(*split_arguments(args, kwargs))
