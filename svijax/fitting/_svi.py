@@ -247,7 +247,7 @@ class SVI:
         return state
 
     def init_function(self, key: jax.Array, start: Mapping[str, Any], feed: Feed) -> Any:
-        """Compiled (key, start, feed) ↦ (state, whether values are legal, and densities finite); over keys if several."""
+        """Compiled (key, start, feed) ↦ (state, whether values are legal, densities finite); over keys if several."""
 
         def build(static: Any) -> Callable[..., Any]:
             def one(key: jax.Array, start: Mapping[str, Any], feed: Feed) -> Any:

@@ -204,8 +204,8 @@ def test_an_interrupt_returns_the_state():
     svi = svijax.SVI(normal_model, normal_guide, 0.05)
     seen = []
 
-    def stop(state, losses):
-        seen.append(int(state.step))
+    def stop(report):
+        seen.append(int(report.state.step))
         if len(seen) == 2:
             raise KeyboardInterrupt
 
@@ -220,13 +220,26 @@ def test_an_interrupt_returns_the_state():
     np.testing.assert_array_equal(whole.losses, fit.losses)
 
 
+def test_a_callback_that_returns_true_ends_the_run():
+    svi = svijax.SVI(normal_model, normal_guide, 0.05)
+    seen = []
+
+    def enough(report):
+        seen.append(report.step)
+        return len(seen) == 2
+
+    fit = run(svi, 10**7, Y, callback=[enough])
+    assert fit.status is Status.STOPPED_BY_USER
+    assert fit.losses.shape == (seen[-1],) and len(seen) == 2
+
+
 def test_callbacks_see_every_loss_once():
     svi = svijax.SVI(normal_model, normal_guide, 0.05)
     parts, steps = [], []
 
-    def note(state, losses):
-        parts.append(losses)
-        steps.append(int(state.step))
+    def note(report):
+        parts.append(report.losses)
+        steps.append(int(report.state.step))
 
     fit = run(svi, 500, Y, callback=note)
     np.testing.assert_array_equal(np.concatenate(parts), fit.losses)
@@ -235,7 +248,7 @@ def test_callbacks_see_every_loss_once():
 
 
 def test_an_exception_of_a_callback_is_raised():
-    def fail(state, losses):
+    def fail(report):
         raise ZeroDivisionError("mine")
 
     with pytest.raises(ZeroDivisionError, match="mine"):
@@ -245,7 +258,7 @@ def test_an_exception_of_a_callback_is_raised():
 def test_the_bar_shows_the_loss(capsys):
     svijax.SVI(normal_model, normal_guide, 0.05).run(jax.random.key(0), 50, Y)
     text = capsys.readouterr().err
-    assert "loss" in text and "50" in text
+    assert "ELBO" in text and "50" in text
     run(svijax.SVI(normal_model, normal_guide, 0.05), 50, Y)
     assert capsys.readouterr().err == ""
 
