@@ -184,7 +184,7 @@ def _opened(path: PathLike) -> Iterator[zipfile.ZipFile]:
                     yield archive
             except CheckpointError:
                 raise
-            except NO_ZIP as error:
+            except (*NO_ZIP, OSError) as error:
                 if start.strip(b"\0") and start != b"PK\3\4":
                     raise _foreign(place, f"its first bytes are {start!r}") from error
                 size = os.fstat(file.fileno()).st_size

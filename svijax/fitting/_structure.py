@@ -99,7 +99,7 @@ def differences(expected: Any, got: Any, path: str = "") -> list[str]:
 def _of_dicts(expected: dict[str, Any], got: dict[str, Any], path: str) -> list[str]:
     lines: list[str] = []
     for name in dict.fromkeys((*expected, *got)):
-        here = f"{path} {name}".strip()
+        here = path if name == "static" else f"{path} {name}".strip()
         if name not in got:
             lines.append(f"{here}: expected {_short(expected[name])}, which the file lacks")
         elif name not in expected:

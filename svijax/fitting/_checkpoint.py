@@ -1,0 +1,301 @@
+"""``run(checkpoint=Checkpoint(folder))``: saved as it goes, and continued from there when it is run again."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from svijax.base import (
+    ArgumentError,
+    CheckpointError,
+    DamagedCheckpointError,
+    message,
+)
+from svijax.objectives import check_count
+
+from ._files import Entry, entries, fitted, read, write
+from ._losses import LossFile, loss_file
+from ._replacing import TEMPORARY, PathLike, cannot_write
+from ._structure import describe, differences
+
+SECONDS = 60.0
+"""Between two saves, where nothing else is asked for."""
+
+NAME = re.compile(r"step-(\d+)\.svijax")
+LOSSES = re.compile(r"losses-[0-9a-f]+\.bin")
+ON_DAMAGED = ("raise", "previous")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and when a run is saved. A run that was killed at any moment continues to the same bits.
+
+    :param folder: one run's own; it is made if it is not there.
+    :param every_steps: save where the number of steps is a multiple. :param every_seconds: save after so many
+        seconds; 60 if neither is given. The end of a run is saved in any case.
+    :param keep: how many of the last checkpoints stay.
+    :param resume: continue from what is in the folder; if False, begin anew, and replace it at the first save.
+    :param on_damaged: what to do where the last file is truncated or damaged: "raise", or take the one before it,
+        "previous".
+    :raises ArgumentError: a value that cannot be used.
+    """
+
+    folder: PathLike
+    every_steps: int | None = None
+    every_seconds: float | None = None
+    keep: int = 3
+    resume: bool = True
+    on_damaged: str = "raise"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.folder, str | os.PathLike):
+            raise ArgumentError(message("folder= of Checkpoint is a path.", got=repr(self.folder)))
+        if self.every_steps is not None:
+            check_count("every_steps", self.every_steps)
+        check_count("keep", self.keep)
+        seconds = self.every_seconds
+        if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+            raise ArgumentError(
+                message("every_seconds= of Checkpoint is a positive number.", got=repr(seconds))
+            )
+        if self.on_damaged not in ON_DAMAGED:
+            raise ArgumentError(
+                message(
+                    "on_damaged= of Checkpoint is none of its choices.",
+                    expected=ON_DAMAGED,
+                    got=repr(self.on_damaged),
+                )
+            )
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint that was read. ``about``: what its run was about."""
+
+    path: Path
+    header: Mapping[str, Any]
+    entries: Mapping[str, Entry]
+    losses: LossFile
+    taken: np.ndarray
+    about: Mapping[str, Any]
+    step: int
+
+
+class Keeper:
+    """The checkpoints of one run under way: what it found in the folder, when to save, and the saving.
+
+    ``step``: steps that the checkpoint to continue from has taken, 0 if there is none. ``losses``: theirs, in parts.
+    """
+
+    def __init__(self, options: Checkpoint, clock: Callable[[], float] = time.monotonic) -> None:
+        """:raises CheckpointError: the folder cannot be written. :raises DamagedCheckpointError: see ``on_damaged``."""
+        self.options, self._clock = options, clock
+        self.folder = Path(options.folder)
+        self._writes = jax.process_index() == 0
+        if self._writes:
+            _prepare(self.folder)
+        self._found = _last_good(self.folder, options.on_damaged) if options.resume else None
+        found = self._found
+        self.step = 0 if found is None else found.step
+        self.losses = [] if found is None else [found.taken]
+        _check_agreement(self.folder, self.step)
+        self._file = LossFile(f"losses-{os.urandom(8).hex()}.bin") if found is None else found.losses
+        self._known = [] if found is None else [s for s in _steps(self.folder) if s <= found.step]
+        self._saved, self._when = self.step, clock()
+        self._about: Mapping[str, Any] = {}
+        self._structure: Mapping[str, Any] = {}
+        self._pool = ThreadPoolExecutor(1, "svijax-checkpoint")
+        self._pending: Future[None] | None = None
+
+    def start(self, first: Any, about: Mapping[str, Any], num_steps: int) -> Any:
+        """What the run starts from: ``first``, or what the checkpoint has in its place.
+
+        :raises CheckpointError: it is another run's; the message says what differs.
+        """
+        self._about, self._structure, self._when = about, describe(first), self._clock()
+        found = self._found
+        if found is None:
+            return first
+        lines = differences(about, found.about)
+        if lines:
+            raise CheckpointError(
+                message(
+                    f"the checkpoint {str(found.path)!r} is of another run."
+                    + "".join(f"\n    {line}" for line in lines),
+                    fix="give the model, data and key of that run, or Checkpoint another folder; "
+                    "Checkpoint(..., resume=False) begins anew and replaces what is there.",
+                )
+            )
+        if found.step > num_steps:
+            raise CheckpointError(
+                message(
+                    f"the checkpoint {str(found.path)!r} is beyond the end of this run.",
+                    expected=f"at most {num_steps} steps",
+                    got=f"{found.step} steps",
+                    fix="num_steps counts from the start of the run, what was taken before included.",
+                )
+            )
+        carry = fitted(found.path, found.header, found.entries, first)
+        self._found = None  # its arrays are no longer needed
+        return carry
+
+    def steps_to_next(self, step: int) -> int:
+        """How many steps may be taken until one is to be saved."""
+        every = self.options.every_steps
+        return np.iinfo(np.int32).max if every is None else every - step % every
+
+    def due(self, step: int) -> bool:
+        """Whether to save here. By the clock only if the last one is on the disk."""
+        every, seconds = self.options.every_steps, self.options.every_seconds
+        if every is not None and step % every == 0 and step > self._saved:
+            return True
+        if seconds is None:
+            if every is not None:
+                return False
+            seconds = SECONDS
+        busy = self._pending is not None and not self._pending.done()
+        late = not busy and step > self._saved and self._clock() - self._when >= seconds
+        return _as_first_process(late)
+
+    def save(self, step: int, carry: Any, losses: Sequence[np.ndarray]) -> None:
+        """Write in the background. ``losses``: of all steps so far, in parts; what was written is not written again.
+
+        :raises CheckpointError: the save before this one failed.
+        """
+        self.wait()
+        found = entries(carry, copy=True)
+        self._saved, self._when = step, self._clock()
+        if self._writes:
+            self._pending = self._pool.submit(self._write, step, found, self._file.rest_of(losses))
+
+    def finish(self, step: int, carry: Any, losses: Sequence[np.ndarray]) -> None:
+        """Save the end of the run, unless it is saved; all is on the disk when this returns."""
+        if step > self._saved:
+            self.save(step, carry, losses)
+        self.wait()
+        self._pool.shutdown()
+
+    def wait(self) -> None:
+        """Until the last save is on the disk; what it raised is raised here."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def _write(self, step: int, found: Mapping[str, Entry], new: np.ndarray | None) -> None:
+        # The losses first: a checkpoint that is there has its losses.
+        self._file = self._file.append(self.folder, new)
+        metadata = {"step": step, "losses": self._file.as_json(), "about": self._about}
+        write(_path(self.folder, step), found, self._structure, metadata)
+        self._known = [*(s for s in self._known if s != step), step][-self.options.keep :]
+        self._forget()
+
+    def _forget(self) -> None:
+        """Delete what is not of the last checkpoints of this run; the newest is whole by now."""
+        stay = {_path(self.folder, step).name for step in self._known} | {self._file.name}
+        for path in sorted(self.folder.iterdir()):
+            ours = NAME.fullmatch(path.name) or LOSSES.fullmatch(path.name)
+            if ours and path.name not in stay:
+                path.unlink(missing_ok=True)
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:012d}.svijax"
+
+
+def _steps(folder: Path) -> list[int]:
+    """The steps of which the folder has checkpoints, in their order."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(match[1]) for path in folder.iterdir() if (match := NAME.fullmatch(path.name)))
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder, try to write into it, and delete what a killed process left half written."""
+    probe = folder / f".probe.{os.getpid()}{TEMPORARY}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        for path in folder.glob(f".*{TEMPORARY}"):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def _last_good(folder: Path, on_damaged: str) -> Found | None:
+    """The checkpoint with the most steps, or with the most among those that can be read."""
+    steps = _steps(folder)
+    for i, step in enumerate(reversed(steps)):
+        try:
+            return _read(folder, step)
+        except DamagedCheckpointError as error:
+            before = steps[: len(steps) - 1 - i]
+            if on_damaged == "previous" and before:
+                continue
+            there = f"there is one of step {before[-1]}: Checkpoint(..., on_damaged='previous')"
+            raise DamagedCheckpointError(
+                message(
+                    str(error).split("\n")[0],
+                    got=_got(error),
+                    fix=f"{there} takes it."
+                    if before
+                    else "there is none before it: Checkpoint(..., resume=False) begins anew.",
+                )
+            ) from error
+    return None
+
+
+def _got(error: Exception) -> str:
+    lines = [line.split(":", 1)[1].strip() for line in str(error).split("\n") if line.startswith("  got:")]
+    return lines[0] if lines else ""
+
+
+def _read(folder: Path, step: int) -> Found:
+    path = _path(folder, step)
+    header, found = read(path)
+    metadata = header["metadata"]
+    if not {"step", "losses", "about"} <= metadata.keys():
+        raise DamagedCheckpointError(
+            message(
+                f"{str(path)!r} is no checkpoint of a run.",
+                got="a file that svijax.fitting.save was asked for",
+            )
+        )
+    losses = loss_file(metadata["losses"])
+    taken = losses.read(folder)
+    return Found(path, header, found, losses, taken, metadata["about"], metadata["step"])
+
+
+def _check_agreement(folder: Path, step: int) -> None:
+    """Raise unless all processes found the same."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    steps = np.asarray(multihost_utils.process_allgather(np.int32(step)))
+    if (steps != steps[0]).any():
+        raise CheckpointError(
+            message(
+                f"the processes found different checkpoints in {str(folder)!r}.",
+                expected="one folder that all of them see",
+                got=f"step {', '.join(map(str, steps.tolist()))}, process by process",
+                fix="name a folder on a disk that they share.",
+            )
+        )
+
+
+def _as_first_process(flag: bool) -> bool:
+    """The first process's answer: clocks differ, and a save may be work for all."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.broadcast_one_to_all(np.bool_(flag)))
