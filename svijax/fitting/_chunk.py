@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 
 from ._feed import Feed
 from ._loop import Carry, begin, run_steps
+from ._sharding import Placement
 from ._state import SVIState
 from ._watch import Watchers
 
@@ -26,20 +28,31 @@ class Chunk:
     """The compiled ``count`` steps of one run."""
 
     def __init__(
-        self, svi: SVI, state: SVIState, guard: str, watchers: Watchers, feed: Feed, donate: bool = False
+        self,
+        svi: SVI,
+        state: SVIState,
+        guard: str,
+        watchers: Watchers,
+        feed: Feed,
+        donate: bool = False,
+        placement: Placement | None = None,
     ) -> None:
         self.svi, self.guard, self.watchers, self.donate = svi, guard, watchers, donate
+        self.placement = placement
         chains = int(np.prod(jnp.shape(state.step), dtype=int))
         self.capacity = max(64, CAPACITY // chains)
-        problem = svi.problem()
+        problem = replace(svi.problem(), placement=placement)
 
         def build(static: Any) -> Callable[..., Any]:
             def steps(watchers: Watchers, feed: Feed, carry: Carry, count: Any) -> Any:
-                return run_steps(problem, guard, watchers, feed, carry, count, self.capacity)
+                after, losses = run_steps(problem, guard, watchers, feed, carry, count, self.capacity)
+                if placement is None:
+                    return after, losses
+                return placement.keep(after, after.state), placement.keep_losses(losses)
 
             return jax.jit(steps, donate_argnums=2 if donate else ())
 
-        kind = ("run", guard, donate)
+        kind = ("run", guard, donate, placement)
         self.function, _ = svi.table_entry(kind, (), {}, build, (state, watchers, feed))
 
     def __call__(self, feed: Feed, carry: Carry, count: int) -> tuple[Carry, Any]:
@@ -48,7 +61,7 @@ class Chunk:
 
     def careful(self, feed: Feed, carry: Carry, count: int) -> tuple[Carry, Any]:
         """The same, stopping before a step that is not finite."""
-        stopping = Chunk(self.svi, carry.state, "stop", self.watchers, feed)
+        stopping = Chunk(self.svi, carry.state, "stop", self.watchers, feed, placement=self.placement)
         return stopping(feed, carry, count)
 
 
@@ -56,6 +69,7 @@ def compile_together(
     svi: SVI,
     key: jax.Array,
     start: Mapping[str, Any],
+    start_axes: Mapping[str, Any] | None,
     guard: str,
     watchers: Watchers,
     feed: Feed,
@@ -67,7 +81,7 @@ def compile_together(
     """
 
     def build(static: Any) -> Callable[..., Any]:
-        lowered = svi.init_function(key, start, feed).lower(key, start, feed)
+        lowered = svi.init_function(key, start, feed, start_axes).lower(key, start, feed)
         with ThreadPoolExecutor(1) as pool:
             compiling = pool.submit(lowered.compile)
             state = lowered.out_info[0]
@@ -78,9 +92,11 @@ def compile_together(
         # The table holds the two functions; this entry only says that they are compiled.
         return lambda: None
 
-    svi.table_entry(("together", key.shape, guard, donate), (), {}, build, (start, watchers, feed))
+    kind = ("together", key.shape, repr(start_axes), guard, donate)
+    svi.table_entry(kind, (), {}, build, (start, watchers, feed))
 
 
-def first_carry(state: SVIState, watchers: Watchers) -> Carry:
+def first_carry(state: SVIState, watchers: Watchers, placement: Placement | None = None) -> Carry:
     """A carry on the device, whose watchers have begun."""
-    return jax.jit(begin)(state, watchers) if watchers.rules or watchers.others else begin(state)
+    carry = jax.jit(begin)(state, watchers) if watchers.rules or watchers.others else begin(state)
+    return carry if placement is None else placement.put(carry, state)

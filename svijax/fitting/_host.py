@@ -10,6 +10,7 @@ import numpy as np
 
 from svijax.base import LoaderError
 
+from ._checkpoint import Keeper
 from ._chunk import Chunk
 from ._loop import Carry
 from ._options import Options
@@ -25,7 +26,9 @@ CHUNK_SECONDS = 0.1
 class Fit:
     """A run under way: its carry, its losses so far, and where its data come from."""
 
-    def __init__(self, chunk: Chunk, carry: Carry, supply: Supply, options: Options, keeper: Any) -> None:
+    def __init__(
+        self, chunk: Chunk, carry: Carry, supply: Supply, options: Options, keeper: Keeper | None
+    ) -> None:
         self.chunk, self.carry, self.supply, self.options, self.keeper = chunk, carry, supply, options, keeper
         self.feed, self.left = supply.first, 0
         self.pace = Pace(chunk.capacity, CHUNK_SECONDS)
@@ -52,7 +55,7 @@ class Fit:
                 self.ending = Status.STOPPED_BY_USER
             self.seconds = time.perf_counter() - start
         if self.keeper is not None:
-            self.keeper.finish(self.done, self.carry, self.losses())
+            self.keeper.finish(self.done, self.carry, self.parts)
 
     def losses(self) -> np.ndarray:
         """Of all steps so far, of a chunk whose end was not awaited too."""
@@ -112,7 +115,7 @@ class Fit:
     def _report(self, losses: np.ndarray, num_steps: int) -> Report:
         metrics = self.options.metrics
         rate = self.taken / max(self.seconds, 1e-9)
-        read = {} if metrics is None else metrics.read(self.carry.memory[-1])
+        read = {} if metrics is None else metrics.read(self.carry.memory[-1], self.carry.state)
         return Report(
             step=self.done,
             num_steps=num_steps,
@@ -132,7 +135,7 @@ class Fit:
         if any(rule.host_done(report) for rule in self.options.host_rules):
             self.ending = Status.MAX_TIME
         if self.keeper is not None and self.keeper.due(self.done):
-            self.keeper.save(self.done, self.carry, self.losses())
+            self.keeper.save(self.done, self.carry, self.parts)
 
 
 def _sound(after: Carry, losses: np.ndarray, moved: np.ndarray) -> bool:

@@ -82,6 +82,8 @@ def run_steps(
         def body(i: Any, inner: tuple[Any, Any]) -> tuple[Any, Any]:
             moving, losses = inner
             draws, rows = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), ahead)
+            if problem.placement is not None:
+                draws = problem.placement.keep_draws(draws)
             moving, loss = step(problem, guard, watchers, feed, moving, Here(base + i, draws, rows))
             place = done + i - start
             return moving, jax.lax.dynamic_update_index_in_dim(losses, loss, place, 0)
@@ -283,7 +285,7 @@ def _step_chains(
     evaluate = jax.vmap(one, (feed.chain_axes, axes.state, views, parts))
 
     def total(view: Any) -> tuple[Any, Evaluation]:
-        results = evaluate(feed, moving.state, view, here)
+        results = evaluate(feed, moving.state, problem.kept(view, chained=True), here)
         return jnp.sum(results.loss), results
 
     (_, results), gradient = jax.value_and_grad(total, has_aux=True)(optim_view(moving.state.free))

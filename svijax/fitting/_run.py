@@ -12,13 +12,17 @@ import numpy as np
 
 from svijax.base import ArgumentError, LoaderError, NonFiniteError, as_key, message
 
+from ._chains import Chains, as_chains
+from ._checkpoint import Keeper
 from ._chunk import Chunk, compile_together, first_carry
 from ._feed import Feed, call_at
 from ._host import Fit
+from ._hyperparams import set_hyperparams, settable
 from ._init import make_state
 from ._loop import begin, run_steps
 from ._options import Options
 from ._result import Origin, SVIRunResult, Timings
+from ._signature import signature_of
 from ._state import SVIState
 from ._status import Status
 from ._supply import Supply, supply_of, traced_feed
@@ -37,17 +41,23 @@ def run(
 ) -> SVIRunResult:
     """See ``SVI.run``."""
     options.check(svi, num_steps)
+    chains = as_chains(options.num_chains, options.chains)
+    svi = _settable(svi, chains)
     if svi.is_traced(rng_key, options.init_state, options.start, args, kwargs):
         options.check_traced()
-        return _run_traced(svi, rng_key, num_steps, args, kwargs, options)
+        return _run_traced(svi, rng_key, num_steps, args, kwargs, options, chains)
     clock = time.perf_counter()
-    with supply_of(options, args, kwargs) as supply:
-        state = _state(svi, rng_key, supply.first, options)
+    keeper = None if options.checkpoint is None else Keeper(options.checkpoint)
+    with supply_of(options, args, kwargs, chains, 0 if keeper is None else keeper.step) as supply:
+        state = _state(svi, rng_key, supply.first, options, chains)
         watchers = options.watchers
         chunk = Chunk(svi, state, options.guard, watchers, supply.first, options.donate)
         carry = chunk(supply.first, first_carry(state, watchers), 0)[0]
+        if keeper is not None:
+            about = signature_of((svi.model, svi.guide), state, supply.first, options.start)
+            carry = keeper.start(carry, about, num_steps)
         jax.block_until_ready(carry)
-        fit = Fit(chunk, carry, supply, options, None)
+        fit = Fit(chunk, carry, supply, options, keeper)
         seconds = time.perf_counter() - clock
         fit.drive(num_steps)
     result = _result(svi, fit, num_steps, seconds, supply)
@@ -58,22 +68,36 @@ def run(
     return result
 
 
-def _state(svi: SVI, rng_key: jax.Array, feed: Feed, options: Options) -> SVIState:
+def _settable(svi: SVI, chains: Chains | None) -> SVI:
+    """With an optimiser whose hyperparameters may differ by chain, where they do."""
+    if chains is None or not chains.hyperparams:
+        return svi
+    return type(svi)(svi.model, svi.guide, settable(svi.optim), svi.objective)
+
+
+def _state(svi: SVI, rng_key: jax.Array, feed: Feed, options: Options, chains: Chains | None) -> SVIState:
     """The state that a run starts from, its loop compiled beside."""
     if options.init_state is not None:
-        state = _checked(svi, options.init_state, options.num_chains, feed)
-        return jax.tree.map(jnp.copy, state) if options.donate else state
-    chains, start = options.num_chains, options.start
-    key = as_key(rng_key) if chains is None else jax.random.split(as_key(rng_key), chains)
-    compile_together(svi, key, start, options.guard, options.watchers, feed, options.donate)
+        state = _checked(svi, options.init_state, None if chains is None else chains.num, feed)
+        state = jax.tree.map(jnp.copy, state) if options.donate else state
+    else:
+        state = _first(svi, as_key(rng_key), feed, options, chains)
+    return state if chains is None else set_hyperparams(state, chains.hyperparams or {})
+
+
+def _first(svi: SVI, key: jax.Array, feed: Feed, options: Options, chains: Chains | None) -> SVIState:
+    """The state of step 0; each of several chains is checked as a single one is."""
+    start = options.start
+    axes = None if chains is None else chains.start_axes(start)
+    key = key if chains is None else jax.random.split(key, chains.num)
+    compile_together(svi, key, start, axes, options.guard, options.watchers, feed, options.donate)
     if chains is None:
         return svi.first_state(key, start, feed)
-    function = svi.init_function(key, start, feed)
-    state, legal, finite = function(key, start, feed)
-    for k in np.flatnonzero(~(np.asarray(legal) & np.asarray(finite))):
+    state, legal, finite = svi.init_function(key, start, feed, axes)(key, start, feed)
+    for k in map(int, np.flatnonzero(~(np.asarray(legal) & np.asarray(finite)))):
         # The single start explains what is wrong, or finds a better place.
-        single = svi.first_state(key[int(k)], start, feed.of_chain(int(k)))
-        state = jax.tree.map(lambda many, one, k=int(k): many.at[k].set(one), state, single)
+        single = svi.first_state(key[k], chains.start_of(start, k), feed.of_chain(k))
+        state = jax.tree.map(lambda many, one, k=k: many.at[k].set(one), state, single)
     return state
 
 
@@ -104,15 +128,16 @@ def _run_traced(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     options: Options,
+    chains: Chains | None,
 ) -> SVIRunResult:
     """The run as part of a traced program: one loop, no host, a status in place of errors about values."""
     problem, start, watchers = svi.problem(), options.start, options.watchers
     guard = "skip" if options.on_nonfinite == "skip" else "stop"
-    feed = traced_feed(options, args, kwargs)
+    feed = traced_feed(options, args, kwargs, chains)
     state, legal = options.init_state, jnp.ones((), bool)
     if state is None:
 
-        def first(key: jax.Array, feed: Feed) -> tuple[SVIState, Any]:
+        def first(key: jax.Array, start: Mapping[str, Any], feed: Feed) -> tuple[SVIState, Any]:
             call = call_at(feed, key, 0)
             made, values, densities = make_state(
                 call.bind(svi.model),
@@ -126,11 +151,13 @@ def _run_traced(
             )
             return made, values & densities
 
-        if options.num_chains is None:
-            state, legal = first(as_key(key), feed)
+        if chains is None:
+            state, legal = first(as_key(key), start, feed)
         else:
-            keys = jax.random.split(as_key(key), options.num_chains)
-            state, legal = jax.vmap(first, (0, feed.chain_axes))(keys, feed)
+            keys, axes = jax.random.split(as_key(key), chains.num), chains.start_axes(start)
+            state, legal = jax.vmap(first, (0, axes, feed.chain_axes))(keys, start, feed)
+    if chains is not None:
+        state = set_hyperparams(state, chains.hyperparams or {})
     carry, losses = run_steps(problem, guard, watchers, feed, begin(state, watchers), num_steps, num_steps)
     return SVIRunResult(
         params=_traced_params(carry.state),

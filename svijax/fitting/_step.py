@@ -22,12 +22,16 @@ from svijax.density import (
 from svijax.objectives import Evaluation, Objective, ParticleObjective
 
 from ._feed import Call
+from ._sharding import Placement
 from ._state import SVIState, from_view, optim_view
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Two programs, an objective and an optimiser, on the arguments of one call. ``layout``: the guide's noise."""
+    """Two programs, an objective and an optimiser, on the arguments of one call.
+
+    ``layout``: the guide's noise. ``placement``: where arrays lie, on several devices.
+    """
 
     objective: Any
     model: Program
@@ -36,6 +40,7 @@ class Problem:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     layout: NoiseLayout | None = None
+    placement: Placement | None = None
 
     @property
     def noise_rows(self) -> int:
@@ -61,6 +66,10 @@ class Problem:
             return replace(self, layout=None)
         return replace(self, layout=noise_layout(bind(self.guide, state.free), self.args, self.kwargs))
 
+    def kept(self, view: Any, chained: bool = False) -> Any:
+        """The parameters, and by transposition their gradient, where they lie on the devices of a run."""
+        return view if self.placement is None else self.placement.keep_view(view, chained)
+
     def evaluate(self, state: SVIState, view: Any, draws: Draws) -> Evaluation:
         """The objective at an optimiser's view of the parameters and given randomness.
 
@@ -82,7 +91,7 @@ class Problem:
         """(evaluation, gradient in the optimiser's view of the parameters)."""
 
         def loss(view: Any) -> tuple[Any, Evaluation]:
-            result = self.evaluate(state, view, draws)
+            result = self.evaluate(state, self.kept(view), draws)
             return result.loss, result
 
         (_, result), gradient = jax.value_and_grad(loss, has_aux=True)(optim_view(state.free))

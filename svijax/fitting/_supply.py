@@ -12,6 +12,7 @@ import jax
 
 from svijax.base import join_arguments, split_arguments
 
+from ._chains import Chains
 from ._feed import Feed, Whole
 from ._options import Options
 
@@ -33,13 +34,22 @@ class Supply:
 
 
 @contextmanager
-def supply_of(options: Options, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Supply]:
-    """The supply of a run; what reads batches in the background ends with it."""
+def supply_of(
+    options: Options,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    chains: Chains | None = None,
+    taken: int = 0,
+) -> Iterator[Supply]:
+    """The supply of a run; what reads batches in the background ends with it. ``taken``: steps taken before."""
     arrays, static = split_arguments(args, kwargs)
-    feed = Whole(tuple(jax.device_put(x) for x in arrays), static)
+    axes = None if chains is None else chains.axes(args, kwargs)
+    feed = Whole(tuple(jax.device_put(x) for x in arrays), static, axes)
     yield Supply(feed, iter([(feed, FOREVER)]), *join_arguments(feed.arrays, static))
 
 
-def traced_feed(options: Options, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Feed:
+def traced_feed(
+    options: Options, args: tuple[Any, ...], kwargs: Mapping[str, Any], chains: Chains | None
+) -> Feed:
     """The feed of a run that is part of a traced program."""
-    return Whole(*split_arguments(args, kwargs))
+    return Whole(*split_arguments(args, kwargs), None if chains is None else chains.axes(args, kwargs))

@@ -41,6 +41,7 @@ from ._substeps import as_free
 
 if TYPE_CHECKING:
     from ._batches import Batches
+    from ._chains import Chains
     from ._checkpoint import Checkpoint
     from ._metrics import Metrics
     from ._report import Callback
@@ -187,6 +188,7 @@ class SVI:
         init_params: Mapping[str, Any] | None = None,
         init_state: SVIState | None = None,
         num_chains: int | None = None,
+        chains: Chains | None = None,
         on_nonfinite: str = "stop",
         stable_update: bool = False,
         callback: Callback | Sequence[Callback] | None = None,
@@ -204,6 +206,7 @@ class SVI:
         :param init_state: continue from a state; ``rng_key`` is then not used.
         :param num_chains: K fits in one program, chain k that of ``jax.random.split(rng_key, K)[k]`` alone (for
             threefry keys; others draw other numbers together than alone).
+        :param chains: ``Chains(K, ...)``, the same with data, starting values or hyperparameters that differ.
         :param on_nonfinite: "stop" keeps the last finite state and says so in ``status``; "skip" does not take such
             steps (as does ``stable_update=True``) and counts them; "raise" raises ``NonFiniteError``.
         :param callback: called with a ``Report`` between compiled chunks; several in a sequence. True ends the run.
@@ -220,6 +223,7 @@ class SVI:
             init_params=init_params,
             init_state=init_state,
             num_chains=num_chains,
+            chains=chains,
             on_nonfinite="skip" if stable_update else on_nonfinite,
             callback=callback,
             batches=batches,
@@ -246,7 +250,13 @@ class SVI:
             explain_checks(*programs, self.objective, attempt, start, call.args, call.kwargs)
         return state
 
-    def init_function(self, key: jax.Array, start: Mapping[str, Any], feed: Feed) -> Any:
+    def init_function(
+        self,
+        key: jax.Array,
+        start: Mapping[str, Any],
+        feed: Feed,
+        start_axes: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Compiled (key, start, feed) ↦ (state, whether values are legal, densities finite); over keys if several."""
 
         def build(static: Any) -> Callable[..., Any]:
@@ -255,9 +265,10 @@ class SVI:
                 programs = call.bind(self.model), call.bind(self.guide), as_transformation(self.optim)
                 return make_state(*programs, self.objective, key, start, call.args, call.kwargs)
 
-            return jax.jit(jax.vmap(one, (0, None, feed.chain_axes)) if key.ndim else one)
+            return jax.jit(jax.vmap(one, (0, start_axes, feed.chain_axes)) if key.ndim else one)
 
-        return self.table_entry(("init", key.shape), (), {}, build, (start, feed))[0]
+        kind = ("init", key.shape, repr(start_axes))
+        return self.table_entry(kind, (), {}, build, (start, feed))[0]
 
     def _programs(self) -> tuple[Program, Program, Any]:
         return self.model, self.guide, as_transformation(self.optim)
