@@ -32,7 +32,7 @@ class NoiseLayout:
         """The layout for the recorded guide; sites drawn by key are listed by name."""
         names, specs, keyed = [], [], []
         plates = [s for s in trace.values() if isinstance(s, PlateIndices)]
-        rows = tuple(s.name for s in plates if s.subsample_size < s.size)
+        rows = tuple(s.name for s in plates if s.key is not None and s.subsample_size < s.size)
         for site in trace.values():
             if not isinstance(site, Sample) or site.observed:
                 continue

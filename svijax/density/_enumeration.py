@@ -92,7 +92,7 @@ def terms_of(site: Scored, given: Collection[str] = ()) -> list[Term]:
         exist count as one.
     """
     if site.enumeration is not None and site.enumeration.chain is not None:
-        factors = _chain_factors(site, site.enumeration.chain)
+        factors = _chain_factors(site, site.enumeration.chain, is_own(site, given))
     else:
         factors = [as_factor(site, _density(site, is_own(site, given)))]
     return [Term(f, None if site.scale is None else _checked_scale(site, f)) for f in factors]
@@ -101,9 +101,22 @@ def terms_of(site: Scored, given: Collection[str] = ()) -> list[Term]:
 def _density(site: Scored, own: bool) -> Any:
     density = stated_log_prob(site)
     if own and isinstance(site, Sample) and site.shared_mask:
-        values = jnp.shape(site.value)[site.enumeration.dim - len(site.fn.event_shape)]  # type: ignore[union-attr, operator]
-        density = jnp.where(site.mask, density, -np.log(values))
+        density = jnp.where(site.mask, density, -np.log(_number_of_values(site)))
+    return _where_there(site, density, own)
+
+
+def _where_there(site: Scored, density: Any, own: bool) -> Any:
+    """The density of an enumerated site, its values equally likely in rows of a plate that are no data."""
+    padded = [frame for frame in site.plates if frame.padding is not None]
+    if own and isinstance(site, Sample):
+        for frame in padded:
+            there = frame.padding.mask(frame.dim)
+            density = jnp.where(there, density, -np.log(_number_of_values(site)))
     return density
+
+
+def _number_of_values(site: Sample) -> int:
+    return jnp.shape(site.value)[site.enumeration.dim - len(site.fn.event_shape)]  # type: ignore[union-attr, operator]
 
 
 def stated_log_prob(site: Scored) -> Any:
@@ -111,7 +124,7 @@ def stated_log_prob(site: Scored) -> Any:
     return log_prob(site.having(fn=site.stated) if isinstance(site, Sample) else site)
 
 
-def _chain_factors(site: Scored, chain: Any) -> list[LogFactor]:
+def _chain_factors(site: Scored, chain: Any, own_site: bool) -> list[LogFactor]:
     """A factor for each step, the later ones rows of one array."""
     own = {dim: name for name, (dim, _) in chain.dims.items()}
     before = {dim: name for name, (_, dim) in chain.dims.items()}
@@ -125,11 +138,14 @@ def _chain_factors(site: Scored, chain: Any) -> list[LogFactor]:
             for d in dims
         )
 
-    array, dims = _by_dims(site, _masked_at(site, chain.first, first), False)
+    def density(part: Any, steps: Any) -> Any:
+        return _where_there(site, _masked_at(site, part, steps), own_site)
+
+    array, dims = _by_dims(site, density(chain.first, first), False)
     out = [LogFactor(array, named(dims, 0), plates, (site.name,))]
     if chain.rest is None:
         return out
-    stack, dims = _by_dims(site, _masked_at(site, chain.rest, rest), False, lead=1)
+    stack, dims = _by_dims(site, density(chain.rest, rest), False, lead=1)
     if not any(d in own or d in before for d in dims):
         return [*out, LogFactor(jnp.sum(stack, axis=0), named(dims, 0), plates, (site.name,))]
     return out + [

@@ -14,6 +14,8 @@ from ._primitives import param_group as param_group
 from ._primitives import prng_key as prng_key
 from ._primitives import sample as sample
 from ._primitives import subsample as subsample
+from ._rows import Padding as Padding
+from ._rows import UnknownRows as UnknownRows
 from ._scan import scan as scan
 from ._sites import Deterministic as Deterministic
 from ._sites import Enumeration as Enumeration

@@ -103,7 +103,8 @@ class Inside(Handler):
                 )
             case Param() | ParamGroup() | PlateIndices():
                 record = self.once(site)
-                changes = {"whole": record.whole} if isinstance(record, PlateIndices) else {}
+                names = ("size", "whole", "padding") if isinstance(record, PlateIndices) else ()
+                changes = {name: getattr(record, name) for name in names}
                 return site.having(value=record.value, stop=True, **changes)
             case KeyRequest():
                 return site.having(value=self.key(site), stop=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,7 +13,8 @@ import numpy as np
 
 from svijax.base import ArgumentError, ModelError, ShapeError, message
 
-from ._sites import Factor, Frame, Param, PlateIndices, Sample, Site, Subsample
+from ._rows import row_count
+from ._sites import Factor, Frame, MaskQuery, Param, PlateIndices, Sample, Site, Subsample, both
 from ._stack import Handler, current_stack, perform, where
 
 
@@ -36,14 +38,15 @@ class plate:
     ) -> None:
         _check_sizes(name, size, subsample_size, dim)
         count = size if subsample_size is None else subsample_size
-        self.name = name
-        self.size = int(size)
-        self.dim = dim
         site = perform(PlateIndices(name=name, size=int(size), subsample_size=int(count)))
-        self.indices = site.value
-        # A handler may have put in other rows, so the count is that of the indices.
+        self.name = name
+        self.dim = dim
+        # A handler may have put in other rows, and those of a longer plate.
+        self.size = site.size
         self.subsample_size = _count(site.value, name)
-        self._given = not site.whole
+        # Who states the plate of a batch has the batch at hand, and numbers the rows of that.
+        self.indices = site.value if site.size == size else np.arange(self.subsample_size)
+        self._frame = Frame(name, self.size, self.subsample_size, 0, site.value, not site.whole, site.padding)
 
     def __enter__(self) -> Any:
         stack = current_stack()
@@ -68,7 +71,7 @@ class plate:
                     fix=f"leave dim out, or use dim={free}.",
                 )
             )
-        _InPlate(Frame(self.name, self.size, self.subsample_size, dim, self.indices, self._given)).__enter__()
+        _InPlate(replace(self._frame, dim=dim)).__enter__()
         return self.indices
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
@@ -92,13 +95,13 @@ class _InPlate(Handler):
                 fn = _expand(site, frame)
                 expanded = site.expanded if fn is site.fn else (fn, site.stated)
                 return site.having(
-                    fn=fn, expanded=expanded, plates=(frame, *site.plates), scale=_scaled(site.scale, frame)
+                    fn=fn, expanded=expanded, plates=(frame, *site.plates), **_weights(site, frame)
                 )
             case Factor():
                 value = _spread(site, frame)
-                return site.having(
-                    value=value, plates=(frame, *site.plates), scale=_scaled(site.scale, frame)
-                )
+                return site.having(value=value, plates=(frame, *site.plates), **_weights(site, frame))
+            case MaskQuery():
+                return site.having(value=_masked(site.value, frame))
             case Param():
                 return site.having(plates=(frame, *site.plates))
             case Subsample():
@@ -133,7 +136,8 @@ def plate_stack(prefix: str, sizes: Sequence[int], rightmost_dim: int = -1) -> I
 
 
 def _count(indices: Any, name: str) -> int:
-    if jnp.ndim(indices) != 1:
+    count = row_count(indices)
+    if count is None:
         raise ShapeError(
             message(
                 f"{where()} plate {name!r}: its indices, which a handler put in, are no vector.",
@@ -141,7 +145,7 @@ def _count(indices: Any, name: str) -> int:
                 got=jnp.shape(indices),
             )
         )
-    return int(jnp.shape(indices)[0])
+    return count
 
 
 def _check_sizes(name: str, size: int, subsample_size: int | None, dim: int | None) -> None:
@@ -182,11 +186,16 @@ def _check_sizes(name: str, size: int, subsample_size: int | None, dim: int | No
         )
 
 
-def _scaled(scale: Any, frame: Frame) -> Any:
-    if frame.subsample_size == frame.size:
-        return scale
-    ratio = frame.size / frame.subsample_size
-    return ratio if scale is None else scale * ratio
+def _weights(site: Sample | Factor, frame: Frame) -> dict[str, Any]:
+    """The site's scale and mask with those of the plate."""
+    scale = site.scale
+    if not frame.is_whole:
+        scale = frame.ratio if scale is None else scale * frame.ratio
+    return {"scale": scale, "mask": _masked(site.mask, frame)}
+
+
+def _masked(mask: Any, frame: Frame) -> Any:
+    return mask if frame.padding is None else both(mask, frame.padding.mask(frame.dim))
 
 
 def _expand(site: Sample, frame: Frame) -> Any:
@@ -239,7 +248,7 @@ def _gather(x: Any, frame: Frame, event_dim: int, what: str, table: bool = False
     if -axis > len(shape) or shape[axis] == 1:
         return x
     if shape[axis] == frame.size:
-        return jnp.take(x, frame.indices, axis=axis) if frame.subsampled else x
+        return jnp.take(x, frame.rows, axis=axis) if frame.subsampled else x
     if shape[axis] == frame.subsample_size and not table:
         return x
     raise ShapeError(

@@ -18,6 +18,7 @@ import numpy as np
 from svijax.base import MissingKeyError, message
 
 from ._checks import check_shape, check_weights
+from ._rows import Padding, as_indices
 from ._subset import draw_subset
 
 Key = jax.Array
@@ -28,7 +29,8 @@ LazyKey = Callable[[], Key]
 class Frame:
     """One plate around a site: ``size`` elements, of which ``subsample_size`` are in play, at ``dim`` < 0.
 
-    ``given``: the indices were put in by a handler, so that even a full number of them says which rows.
+    ``given``: the indices were put in by a handler, so that even a full number of them says which rows. ``padding``:
+    where some of the rows in play are no data.
     """
 
     name: str
@@ -37,11 +39,30 @@ class Frame:
     dim: int
     indices: Any = None
     given: bool = False
+    padding: Padding | None = None
 
     @property
     def subsampled(self) -> bool:
         """Whether data and tables over the whole plate must be gathered."""
         return self.given or self.subsample_size != self.size
+
+    @property
+    def ratio(self) -> Any:
+        """size / number of elements in play that are there: what log densities are scaled by."""
+        return self.size / self.subsample_size if self.padding is None else self.padding.ratio
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every element is in play once, so that nothing is scaled."""
+        return self.padding is None and self.subsample_size == self.size
+
+    @property
+    def rows(self) -> Any:
+        """The indices, to gather with.
+
+        :raises ModelError: nobody said which they are.
+        """
+        return as_indices(self.indices)
 
     def __str__(self) -> str:
         part = f", subsample {self.subsample_size}" if self.subsampled else ""
@@ -283,12 +304,16 @@ class Mutable(Site):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class PlateIndices(Site):
-    """The elements of a plate that are in play. ``value``: their indices; ``whole``: all of them, in order."""
+    """The elements of a plate that are in play. ``value``: their indices; ``whole``: all of them, in order.
+
+    A handler may put in other sizes with the rows, and ``padding``: the last of them are no data.
+    """
 
     size: int
     subsample_size: int
     key: LazyKey | None = None
     whole: bool = False
+    padding: Padding | None = None
 
     @property
     def needs_key(self) -> bool:
@@ -371,7 +396,7 @@ def as_value(x: Any) -> Any:
 
 def both(a: Any, b: Any) -> Any:
     """The mask a and b, where None means no mask."""
-    if a is None:
+    if a is None or a is b:
         return b
     if b is None:
         return a

@@ -28,6 +28,8 @@ class Handler:
     sees_inside: bool = False
     # Whether the handler notes what a program states, so that a run that is to leave no mark must go without it.
     records: bool = False
+    # Whether the handler says what the data are rather than what a program does with them: every run hears it.
+    describes_data: bool = False
 
     def __init__(self, fn: Callable[..., Any] | None = None) -> None:
         self.fn = fn
@@ -93,8 +95,8 @@ def current_stack() -> tuple[Handler, ...]:
 
 @contextmanager
 def no_handlers() -> Iterator[None]:
-    """Run with an empty stack: statements inside are heard by nobody outside."""
-    token = _STACK.set(())
+    """Statements inside are heard by nobody outside, but for the handlers that describe the data."""
+    token = _STACK.set(tuple(h for h in _STACK.get() if h.describes_data))
     try:
         yield
     finally:

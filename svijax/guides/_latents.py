@@ -133,7 +133,7 @@ def gather(full: Any, plates: tuple[Frame, ...], event_dim: int) -> Any:
     """The rows in play of a table over whole plates."""
     for frame in plates:
         if frame.subsampled:
-            full = jnp.take(full, frame.indices, axis=frame.dim - event_dim)
+            full = jnp.take(full, frame.rows, axis=frame.dim - event_dim)
     return full
 
 
@@ -224,8 +224,8 @@ def of_guide(site: Sample, fn: Any, **changes: Any) -> Sample:
     """The guide's record at a site of the model: its plates and mask, the scale of its subsampled plates."""
     scale = None
     for frame in site.plates:
-        if frame.subsampled:
-            scale = (1.0 if scale is None else scale) * frame.size / frame.subsample_size
+        if not frame.is_whole:
+            scale = frame.ratio if scale is None else scale * frame.ratio
     return Sample(
         name=site.name, fn=fn, plates=site.plates, steps=site.steps, mask=site.mask, scale=scale, **changes
     )

@@ -1,5 +1,6 @@
 """Effect handlers: each changes what the statements of a program do, around a function or as a context."""
 
+from ._batch import batch as batch
 from ._block import block as block
 from ._condition import condition as condition
 from ._condition import uncondition as uncondition

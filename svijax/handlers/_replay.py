@@ -28,7 +28,7 @@ class replay(Handler):
             return site.having(value=recorded.value, log_prob=None)
         if isinstance(site, PlateIndices) and isinstance(recorded, PlateIndices):
             _check_sizes(site, recorded)
-            return site.having(value=recorded.value, whole=recorded.whole)
+            return site.having(value=recorded.value, whole=recorded.whole, padding=recorded.padding)
         return site
 
 

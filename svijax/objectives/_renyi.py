@@ -38,8 +38,8 @@ from ._weights import log_mean_exp, weighed_apart
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["log_p", "log_q", "log_w", "scores", "doubly", "mutable"],
-    meta_fields=["scale", "apart"],
+    data_fields=["log_p", "log_q", "log_w", "scores", "doubly", "mutable", "scale"],
+    meta_fields=["apart"],
 )
 @dataclass(frozen=True)
 class Weighed:
@@ -55,7 +55,7 @@ class Weighed:
     scores: tuple[Any, Any]
     doubly: tuple[Doubly, ...]
     mutable: dict[str, Any]
-    scale: float
+    scale: Any
     apart: bool
 
 
@@ -145,7 +145,7 @@ class RenyiELBO(ParticleObjective):
     def combine(self, particles: Weighed, mutable: Mapping[str, Any]) -> Evaluation:
         power = 1.0 - self.alpha
         bound = log_mean_exp(power * particles.log_w) / power
-        loss = -particles.scale * (
+        loss = -first_particle(particles.scale) * (
             jnp.sum(self._scored(particles, bound)) + correction(particles.doubly, particles.log_w, power)
         )
         log_p, log_q = mean_over_particles((particles.log_p, particles.log_q))

@@ -90,7 +90,7 @@ def _in_place(site: Sample, data: Any) -> Any:
     for frame in site.plates:
         axis = frame.dim - len(site.fn.event_shape)
         if frame.subsampled and jnp.shape(data)[axis] == frame.size:
-            axes[axis] = frame.indices
+            axes[axis] = frame.rows
     if jnp.shape(data) == jnp.shape(value):
         return value
     return jnp.asarray(data, value.dtype).at[jnp.ix_(*map(jnp.asarray, axes))].set(value)

@@ -29,8 +29,8 @@ _NO_SECOND = "ReweightedWakeSleep has no second derivative: its gradient is not 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["log_p", "log_q", "log_p_slices", "log_q_slices", "mutable"],
-    meta_fields=["scale"],
+    data_fields=["log_p", "log_q", "log_p_slices", "log_q_slices", "mutable", "scale"],
+    meta_fields=[],
 )
 @dataclass(frozen=True)
 class Woken:
@@ -41,7 +41,7 @@ class Woken:
     log_p_slices: Any
     log_q_slices: Any
     mutable: dict[str, Any]
-    scale: float
+    scale: Any
 
 
 @dataclass(frozen=True, init=False)
@@ -126,7 +126,7 @@ class ReweightedWakeSleep(ParticleObjective):
         bound = jnp.sum(log_mean_exp(log_w))
         bound = bound if self.model_has_params else constant(bound, _NO_SECOND)
         wake = jnp.sum(along(normalised(log_w), log_q, _NO_SECOND))
-        loss = -particles.scale * (bound + self.insomnia * wake)
+        loss = -first_particle(particles.scale) * (bound + self.insomnia * wake)
         p, q = mean_over_particles((particles.log_p, particles.log_q))
         return Evaluation(loss, p, q, first_particle(particles.mutable))
 

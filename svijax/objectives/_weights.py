@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from svijax.base import ModelError, message
+from svijax.base import ModelError, is_concrete, message
 from svijax.density import log_prob, scored_sites
 from svijax.effects import Factor, Frame, Sample, Site
 from svijax.handlers import Trace
@@ -24,10 +24,10 @@ from ._terms import Plates, add_up, reduced
 
 @dataclass(frozen=True)
 class Slices:
-    """The plates around every site; ``scale``: the product of their size / subsample_size."""
+    """The plates around every site; ``scale``: the product of their size / number of elements in play."""
 
     plates: Plates
-    scale: float
+    scale: Any
 
     def log_density(self, trace: Mapping[str, Site]) -> Any:
         """log p of the sites of a trace, masked, and scaled but for the slices' own scale; by slice."""
@@ -40,8 +40,10 @@ class Slices:
 
     def weight(self, site: Sample | Factor) -> Any:
         """The site's scale without that of the slices; None for 1."""
-        if site.scale is None or self.scale == 1.0:
+        if site.scale is None or (is_concrete(self.scale) and self.scale == 1.0):
             return site.scale
+        if site.scale is self.scale:
+            return None
         return site.scale / self.scale
 
 
@@ -55,13 +57,14 @@ def independent_slices(
     sites = [("model", site) for site in scored_sites(model_trace)]
     sites += [("guide", site) for site in scored_sites(guide_trace)]
     frames = {(f.name, f.dim): f for _, site in sites for f in site.plates}
-    scale, plates = 1.0, []
+    scale: Any = 1.0
+    plates = []
     for place, frame in frames.items():
         outside = [pair for pair in sites if place not in {(f.name, f.dim) for f in pair[1].plates}]
         if not outside:
             plates.append(place)
-            scale *= frame.size / frame.subsample_size
-        elif frame.size != frame.subsample_size:
+            scale = frame.ratio if is_concrete(scale) and scale == 1.0 else scale * frame.ratio
+        elif not frame.is_whole:
             raise ModelError(_not_enclosed(objective, frame, *outside[0]))
     return Slices(tuple(plates), scale)
 
