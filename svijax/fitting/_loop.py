@@ -131,6 +131,14 @@ def _laid_out(problem: Problem, feed: Feed, single: SVIState) -> Problem:
     return replace(problem, layout=problem.at(call).laid_out(single).layout)
 
 
+def first_evaluation(problem: Problem, feed: Feed, state: SVIState) -> Evaluation:
+    """The objective at a single state, as its next step would see it."""
+    problem = _laid_out(problem, feed, state)
+    draws = next_draws(problem, state)
+    call = call_at(feed, state.key, state.step)
+    return problem.at(call).evaluate(state, optim_view(state.free), draws)
+
+
 def _block_length(problem: Problem, feed: Feed, carry: Carry) -> int:
     """A power of two, so that what is known ahead stays bounded; 1 where drawing ahead would draw other numbers."""
     if not is_threefry(carry.state.key):

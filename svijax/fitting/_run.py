@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -19,7 +20,7 @@ from ._feed import Feed, call_at
 from ._host import Fit
 from ._hyperparams import set_hyperparams, settable
 from ._init import make_state
-from ._loop import begin, run_steps
+from ._loop import begin, first_evaluation, run_steps
 from ._options import Options
 from ._result import Origin, SVIRunResult, Timings
 from ._signature import signature_of
@@ -49,6 +50,7 @@ def run(
     clock = time.perf_counter()
     keeper = None if options.checkpoint is None else Keeper(options.checkpoint)
     with supply_of(options, args, kwargs, chains, 0 if keeper is None else keeper.step) as supply:
+        options = _with_sites(svi, rng_key, supply.first, options, chains)
         state = _state(svi, rng_key, supply.first, options, chains)
         watchers = options.watchers
         chunk = Chunk(svi, state, options.guard, watchers, supply.first, options.donate)
@@ -73,6 +75,22 @@ def _settable(svi: SVI, chains: Chains | None) -> SVI:
     if chains is None or not chains.hyperparams:
         return svi
     return type(svi)(svi.model, svi.guide, settable(svi.optim), svi.objective)
+
+
+def _with_sites(svi: SVI, key: jax.Array, feed: Feed, options: Options, chains: Chains | None) -> Options:
+    """With metrics that know the sites which the objective reports."""
+    if options.metrics is None:
+        return options
+    feed = feed.of_chain(0)
+    start = options.start if chains is None else chains.start_of(options.start, 0)
+
+    def terms(key: jax.Array, start: Mapping[str, Any], feed: Feed) -> tuple[dict[str, Any], dict[str, Any]]:
+        state = svi.init_function(key, start, feed)(key, start, feed)[0]
+        result = first_evaluation(svi.problem(), feed, state)
+        return result.log_p, result.log_q
+
+    names = jax.eval_shape(terms, as_key(key), start, feed)
+    return replace(options, metrics=options.metrics.on(*names))
 
 
 def _state(svi: SVI, rng_key: jax.Array, feed: Feed, options: Options, chains: Chains | None) -> SVIState:
