@@ -74,7 +74,7 @@ class trace(Handler):
         earlier = self.sites.get(site.name)
         if earlier is not None:
             _check_repeated(site, earlier)
-            if isinstance(site, Mutable):
+            if isinstance(site, Mutable) and earlier.value is not None:
                 return earlier
             if isinstance(site, Param) and earlier.value is not None:
                 return site if site.value is not None else earlier

@@ -33,7 +33,8 @@ class Predictive:
 
     :param posterior_samples: draws of latents by name, all with one leading axis.
     :param guide: where latents are drawn from instead.
-    :param params: constrained parameters of guide and model, by name.
+    :param params: constrained parameters of guide and model, and what ``mutable`` statements carry, by name:
+        ``{**fit.params, **fit.state.mutable}`` where there is any.
     :param num_samples: draws; with posterior samples their number.
     :param return_sites: names to return. Without it: every random and deterministic site of the model that is
         neither given nor conditioned.

@@ -50,7 +50,7 @@ class whole_plates(Handler):
 
 
 class fitted(supply):
-    """Fitted parameters by name; one that is missing, or that has the shape of other data, is an error."""
+    """Fitted parameters and states by name; one that is missing, or has the shape of other data, is an error."""
 
     kinds = (Param, ParamGroup, Mutable)  # type: ignore[assignment]
 
@@ -60,6 +60,8 @@ class fitted(supply):
     def process(self, site: Site) -> Site:
         if isinstance(site, Param | ParamGroup) and site.value is not None:
             return site
+        if isinstance(site, Mutable) and site.name not in (self.data or {}):
+            raise ArgumentError(_no_state(site.name, self.data or {}))
         site = super().process(site)
         if isinstance(site, Param) and site.value is None and site.init is not None:
             raise ArgumentError(_missing(site.name, self.data or {}))
@@ -79,6 +81,15 @@ def _missing(name: str, params: Mapping[str, Any]) -> str:
         expected="every parameter of the programs",
         got=list(params),
         fix="pass fit.params, or svi.get_params(state).",
+    )
+
+
+def _no_state(name: str, params: Mapping[str, Any]) -> str:
+    return message(
+        f"{where()} mutable {name!r} has no value in params, and its state at the start is not the fitted one.",
+        expected="every parameter and mutable of the programs",
+        got=list(params),
+        fix="pass params={**fit.params, **fit.state.mutable}.",
     )
 
 
