@@ -22,6 +22,7 @@ from .effects import sample as sample
 from .effects import scan as scan
 from .effects import subsample as subsample
 from .fitting import SVI as SVI
+from .fitting import Checkpoint as Checkpoint
 from .fitting import Status as Status
 from .fitting import SVIRunResult as SVIRunResult
 from .fitting import SVIState as SVIState

@@ -1,6 +1,10 @@
 """SVI: state, step, loop, chains, and what a run gives back."""
 
+from ._checkpoint import Checkpoint as Checkpoint
 from ._explain import Explanation as Explanation
+from ._files import read_metadata as read_metadata
+from ._files import restore as restore
+from ._files import save as save
 from ._result import SVIRunResult as SVIRunResult
 from ._result import Timings as Timings
 from ._state import SVIState as SVIState

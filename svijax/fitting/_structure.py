@@ -25,6 +25,7 @@ def describe(tree: Any) -> dict[str, Any]:
 
 
 def _nodes(tree: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    structure: Any
     children, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
     node = structure.node_data()
     if node is None:
@@ -57,7 +58,7 @@ def plain(value: Any) -> Any:
             return sorted(map(_text, value))
         case np.ndarray() | jax.Array():
             array = np.asarray(value)
-            return f"{array.dtype.name} {array.shape} crc32 {zlib.crc32(np.ascontiguousarray(array)):08x}"
+            return f"{array.dtype.name} {array.shape} crc32 {zlib.crc32(array.tobytes()):08x}"
         case functools.partial():
             return [plain(value.func), plain(value.args), plain(value.keywords)]
         case type():
@@ -99,7 +100,7 @@ def differences(expected: Any, got: Any, path: str = "") -> list[str]:
 def _of_dicts(expected: dict[str, Any], got: dict[str, Any], path: str) -> list[str]:
     lines: list[str] = []
     for name in dict.fromkeys((*expected, *got)):
-        here = path if name == "static" else f"{path} {name}".strip()
+        here = path if name in ("class", "static") else f"{path} {name}".strip()
         if name not in got:
             lines.append(f"{here}: expected {_short(expected[name])}, which the file lacks")
         elif name not in expected:
