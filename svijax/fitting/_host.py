@@ -12,6 +12,7 @@ from svijax.base import LoaderError
 
 from ._checkpoint import Keeper
 from ._chunk import Chunk
+from ._hosts import Hosts, gathered, read
 from ._loop import Carry
 from ._options import Options
 from ._progress import Pace, progress
@@ -31,6 +32,7 @@ class Fit:
     ) -> None:
         self.chunk, self.carry, self.supply, self.options, self.keeper = chunk, carry, supply, options, keeper
         self.feed, self.left = supply.first, 0
+        self.hosts = Hosts(None if chunk.placement is None else chunk.placement.mesh)
         self.pace = Pace(chunk.capacity, CHUNK_SECONDS)
         self.parts: list[np.ndarray] = list(keeper.losses) if keeper is not None else []
         self.done = sum(len(part) for part in self.parts)
@@ -41,8 +43,8 @@ class Fit:
 
     def drive(self, num_steps: int) -> None:
         """Take chunk after chunk until the steps are done, no chain moves, or something ends the run."""
-        show = self.options.progress_bar is not False
-        with progress(num_steps, show) as bar:
+        show = self.options.progress_bar is not False and self.hosts.leads
+        with progress(num_steps, show) as bar, self.hosts.interrupts() as interrupted:
             start = time.perf_counter()
             try:
                 while self.done < num_steps and self.ending == Status.MAX_STEPS and self._moves():
@@ -51,23 +53,25 @@ class Fit:
                     losses = self._advance(num_steps)
                     self.seconds = time.perf_counter() - start
                     self._after(self._report(losses, num_steps), bar)
+                    self._agree(interrupted())
             except KeyboardInterrupt:
                 self.ending = Status.STOPPED_BY_USER
             self.seconds = time.perf_counter() - start
         if self.keeper is not None:
-            self.keeper.finish(self.done, self.carry, self.parts)
+            losses = self.losses()
+            self.keeper.finish(len(losses), gathered(self.carry), [losses])
 
     def losses(self) -> np.ndarray:
         """Of all steps so far, of a chunk whose end was not awaited too."""
         parts = self.parts
         if self.pending is not None:
             buffer, count = self.pending
-            parts = [*parts, np.asarray(buffer)[:count]]
+            parts = [*parts, read(buffer)[:count]]
         shape = (0, *jnp.shape(self.carry.status))
         return np.concatenate(parts) if parts else np.zeros(shape, np.float32)
 
     def _moves(self) -> bool:
-        return bool((np.asarray(self.carry.status) == 0).any())
+        return bool((read(self.carry.status) == 0).any())
 
     def _next_feed(self) -> bool:
         """Whether there are data for a step."""
@@ -86,6 +90,7 @@ class Fit:
         count = min(self.pace.next(num_steps - self.done), self.left)
         if self.keeper is not None:
             count = min(count, self.keeper.steps_to_next(self.done))
+        count = self.hosts.first(count)
         with self.pace.timing(count):
             losses = self._steps(count)
         self.parts.append(losses)
@@ -96,26 +101,32 @@ class Fit:
 
     def _steps(self, count: int) -> np.ndarray:
         before = self.carry
-        steps = np.asarray(before.state.step)
+        steps = read(before.state.step)
         after, buffer = self.chunk(self.feed, before, count)
         if self.chunk.donate:
             # What was before is gone, so an interrupt must find what comes after.
             self.carry, self.pending = after, (buffer, count)
-        losses = np.asarray(buffer)[:count]
-        moved = np.asarray(after.state.step) - steps
+        losses = read(buffer)[:count]
+        moved = read(after.state.step) - steps
         if self.chunk.guard == "mark" and not _sound(after, losses, moved):
             # Once more from where the chunk began, stopping before the step that went wrong.
             after, buffer = self.chunk.careful(self.feed, before, count)
-            losses, moved = np.asarray(buffer)[:count], np.asarray(after.state.step) - steps
+            losses, moved = read(buffer)[:count], read(after.state.step) - steps
         self.carry, self.pending = after, None
-        ended = np.asarray(after.status) == Status.CONVERGED
+        ended = read(after.status) == Status.CONVERGED
         # Where the last chain has converged nobody took the rest of the steps.
         return losses[: int(moved.max())] if ended.any() and not self._moves() else losses
+
+    def _agree(self, interrupted: bool) -> None:
+        """What ends the run on one of several hosts ends it on all."""
+        if interrupted:
+            self.ending = Status.STOPPED_BY_USER
+        self.ending = Status(self.hosts.most(self.ending))
 
     def _report(self, losses: np.ndarray, num_steps: int) -> Report:
         metrics = self.options.metrics
         rate = self.taken / max(self.seconds, 1e-9)
-        read = {} if metrics is None else metrics.read(self.carry.memory[-1], self.carry.state)
+        found = {} if metrics is None else metrics.read(self.carry.memory[-1], self.carry.state)
         return Report(
             step=self.done,
             num_steps=num_steps,
@@ -123,8 +134,8 @@ class Fit:
             seconds=self.seconds,
             steps_per_second=rate,
             state=self.carry.state,
-            status=np.asarray(self.carry.status),
-            metrics=read,
+            status=read(self.carry.status),
+            metrics=found,
         )
 
     def _after(self, report: Report, bar: Any) -> None:
@@ -135,12 +146,12 @@ class Fit:
         if any(rule.host_done(report) for rule in self.options.host_rules):
             self.ending = Status.MAX_TIME
         if self.keeper is not None and self.keeper.due(self.done):
-            self.keeper.save(self.done, self.carry, self.parts)
+            self.keeper.save(self.done, gathered(self.carry), self.parts)
 
 
 def _sound(after: Carry, losses: np.ndarray, moved: np.ndarray) -> bool:
     """Whether every step that was taken was finite, as losses and parameters tell."""
     steps = np.arange(len(losses)).reshape(-1, *(1,) * moved.ndim)
     return bool(np.isfinite(losses[np.broadcast_to(steps < moved, losses.shape)]).all()) and all(
-        bool(np.isfinite(np.asarray(x)).all()) for x in after.state.free.arrays
+        bool(np.isfinite(read(x)).all()) for x in after.state.free.arrays
     )

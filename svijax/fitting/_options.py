@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from svijax.base import ArgumentError, message
 from svijax.objectives import check_count
 
+from ._sharding import Placement, placement_of
 from ._state import SVIState
 from ._watch import HostRule, StopRule, Watchers
 
@@ -38,12 +39,17 @@ class Options:
     mesh: Any = None
     data_axis: str | None = None
     chain_axis: str | None = None
+    particle_axis: str | None = None
     donate: bool = False
 
     @property
     def start(self) -> dict[str, Any]:
         """Starting values by name."""
         return dict(self.init_params or {})
+
+    def placement(self, arrays: Any) -> Placement | None:
+        """Where the run lies on several devices; None for one."""
+        return placement_of(self.mesh, self.data_axis, self.chain_axis, self.particle_axis, arrays)
 
     @property
     def guard(self) -> str:

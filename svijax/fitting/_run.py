@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -18,11 +19,13 @@ from ._checkpoint import Keeper
 from ._chunk import Chunk, compile_together, first_carry
 from ._feed import Feed, call_at
 from ._host import Fit
+from ._hosts import read
 from ._hyperparams import set_hyperparams, settable
 from ._init import make_state
 from ._loop import begin, first_evaluation, run_steps
 from ._options import Options
 from ._result import Origin, SVIRunResult, Timings
+from ._sharding import Placement, check_counts, handed_back, placed, settled, standing_on
 from ._signature import signature_of
 from ._state import SVIState
 from ._status import Status
@@ -49,20 +52,26 @@ def run(
         return _run_traced(svi, rng_key, num_steps, args, kwargs, options, chains)
     clock = time.perf_counter()
     keeper = None if options.checkpoint is None else Keeper(options.checkpoint)
-    with supply_of(options, args, kwargs, chains, 0 if keeper is None else keeper.step) as supply:
+    placement = options.placement((args, kwargs))
+    place, taken = partial(placed, placement, svi.model), 0 if keeper is None else keeper.step
+    with standing_on(placement), supply_of(options, args, kwargs, place, chains, taken) as supply:
+        rng_key, options = _on_devices(svi, placement, rng_key, options, chains)
         options = _with_sites(svi, rng_key, supply.first, options, chains)
-        state = _state(svi, rng_key, supply.first, options, chains)
+        state = _state(svi, rng_key, supply.first, options, chains, placement)
+        placement, state = settled(placement, state, options.start if options.init_state is None else None)
         watchers = options.watchers
-        chunk = Chunk(svi, state, options.guard, watchers, supply.first, options.donate)
-        carry = chunk(supply.first, first_carry(state, watchers), 0)[0]
+        chunk = Chunk(svi, state, options.guard, watchers, supply.first, options.donate, placement)
+        carry = chunk(supply.first, first_carry(state, watchers, placement), 0)[0]
         if keeper is not None:
-            about = signature_of((svi.model, svi.guide), state, supply.first, options.start)
+            about = signature_of((svi.model, svi.guide), carry.state, supply.first, options.start)
             carry = keeper.start(carry, about, num_steps)
+            carry = carry if placement is None else placement.put(carry, state)
         jax.block_until_ready(carry)
         fit = Fit(chunk, carry, supply, options, keeper)
         seconds = time.perf_counter() - clock
         fit.drive(num_steps)
-    result = _result(svi, fit, num_steps, seconds, supply)
+        result = _result(svi, fit, num_steps, seconds, supply)
+    result = handed_back(placement, result)
     if fit.error is not None:
         raise LoaderError(str(fit.error), result) from (fit.error.__cause__ or fit.error)
     if options.on_nonfinite == "raise" and np.any(np.asarray(result.status) == Status.NONFINITE):
@@ -93,26 +102,60 @@ def _with_sites(svi: SVI, key: jax.Array, feed: Feed, options: Options, chains: 
     return replace(options, metrics=options.metrics.on(*names))
 
 
-def _state(svi: SVI, rng_key: jax.Array, feed: Feed, options: Options, chains: Chains | None) -> SVIState:
+def _on_devices(
+    svi: SVI, placement: Placement | None, key: jax.Array, options: Options, chains: Chains | None
+) -> tuple[jax.Array, Options]:
+    """The key, and what the run starts from, on the devices of a mesh, if there is one."""
+    if placement is None:
+        return key, options
+    state = options.init_state
+    count = None if chains is None else chains.num
+    if isinstance(state, SVIState):
+        count = jnp.shape(state.step)[0] if jnp.ndim(state.step) else None
+        options = replace(options, init_state=settled(placement, state, None)[1])
+    check_counts(placement, count, svi.problem().noise_rows)
+    if options.init_params:
+        options = replace(options, init_params=placement.start(options.start))
+    return placement.key(key), options
+
+
+def _state(
+    svi: SVI,
+    rng_key: jax.Array,
+    feed: Feed,
+    options: Options,
+    chains: Chains | None,
+    placement: Placement | None,
+) -> SVIState:
     """The state that a run starts from, its loop compiled beside."""
     if options.init_state is not None:
         state = _checked(svi, options.init_state, None if chains is None else chains.num, feed)
         state = jax.tree.map(jnp.copy, state) if options.donate else state
     else:
-        state = _first(svi, as_key(rng_key), feed, options, chains)
+        state = _first(svi, as_key(rng_key), feed, options, chains, placement)
     return state if chains is None else set_hyperparams(state, chains.hyperparams or {})
 
 
-def _first(svi: SVI, key: jax.Array, feed: Feed, options: Options, chains: Chains | None) -> SVIState:
+def _first(
+    svi: SVI,
+    key: jax.Array,
+    feed: Feed,
+    options: Options,
+    chains: Chains | None,
+    placement: Placement | None,
+) -> SVIState:
     """The state of step 0; each of several chains is checked as a single one is."""
     start = options.start
     axes = None if chains is None else chains.start_axes(start)
     key = key if chains is None else jax.random.split(key, chains.num)
-    compile_together(svi, key, start, axes, options.guard, options.watchers, feed, options.donate)
+    if placement is None:
+        compile_together(svi, key, start, axes, options.guard, options.watchers, feed, options.donate)
+    else:
+        key = placement.spread(key)
     if chains is None:
         return svi.first_state(key, start, feed)
     state, legal, finite = svi.init_function(key, start, feed, axes)(key, start, feed)
-    for k in map(int, np.flatnonzero(~(np.asarray(legal) & np.asarray(finite)))):
+    for k in map(int, np.flatnonzero(~(read(legal) & read(finite)))):
         # The single start explains what is wrong, or finds a better place.
         single = svi.first_state(key[k], chains.start_of(start, k), feed.of_chain(k))
         state = jax.tree.map(lambda many, one, k=k: many.at[k].set(one), state, single)
@@ -121,7 +164,7 @@ def _first(svi: SVI, key: jax.Array, feed: Feed, options: Options, chains: Chain
 
 def _result(svi: SVI, fit: Fit, num_steps: int, compile_seconds: float, supply: Supply) -> SVIRunResult:
     carry, taken = fit.carry, fit.losses()
-    status = np.asarray(carry.status)
+    status = read(carry.status)
     status = np.where(status == Status.MAX_STEPS, fit.ending, status)
     if (status == Status.NONFINITE).any() and len(taken) < num_steps:
         missing = np.full((num_steps - len(taken), *taken.shape[1:]), np.nan, taken.dtype)
@@ -132,7 +175,7 @@ def _result(svi: SVI, fit: Fit, num_steps: int, compile_seconds: float, supply: 
         state=carry.state,
         losses=np.moveaxis(taken, 0, -1),
         status=Status(int(status)) if single else status,
-        skipped=int(carry.skipped) if single else np.asarray(carry.skipped),
+        skipped=int(carry.skipped) if single else read(carry.skipped),
         average=fit.chunk.watchers.average(carry.memory, carry.state),
         timings=Timings(compile_seconds, fit.seconds, fit.taken / max(fit.seconds, 1e-9)),
         call=Origin(svi, supply.args, dict(supply.kwargs), fit.feed),

@@ -54,14 +54,17 @@ class Placement:
 
     # Before the loop
 
-    def key(self, key: jax.Array, num_chains: int | None = None) -> jax.Array:
-        """The key of a run, or those of its chains."""
+    def key(self, key: jax.Array) -> jax.Array:
+        """The key of a run, on each device."""
         alone = key.addressable_data(0) if isinstance(key, jax.Array) and key.is_fully_replicated else key
         made = as_key(alone)
-        made = made if num_chains is None else jax.random.split(made, num_chains)
-        # Their data, because typed keys cannot be put on the devices of other processes.
-        data = jax.device_put(np.asarray(jax.random.key_data(made)), self._of_chains(made.ndim == 1))
+        # Its data, because typed keys cannot be put on the devices of other processes.
+        data = jax.device_put(np.asarray(jax.random.key_data(made)), self.sharding())
         return jax.random.wrap_key_data(data, impl=str(jax.random.key_impl(made)))
+
+    def spread(self, keys: jax.Array) -> jax.Array:
+        """The keys of the chains, where the chains lie."""
+        return jax.jit(lambda x: x, out_shardings=self._of_chains(keys.ndim == 1))(keys)
 
     def start(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Starting values on the devices, those that the user has sharded as they are."""
@@ -94,10 +97,7 @@ class Placement:
         ``given``: starting values by name; without them those of the state itself count.
         """
         chained = bool(np.ndim(state.step))
-        if given is None:
-            arrays = state.free.arrays
-        else:
-            arrays = _slots(state.free, given)
+        arrays = state.free.arrays if given is None else _slots(state.free, given)
         lead = (self.chain_axis,) if chained else ()
         own = given is not None
 
@@ -220,6 +220,8 @@ class Placement:
         if not isinstance(sharding, NamedSharding) or sharding.mesh.size == 1:
             return None
         mesh = sharding.mesh
+        if sharding.is_fully_replicated and mesh.devices.size != self.mesh.devices.size:
+            return None  # the end of a run on another mesh
         if mesh.axis_names == self.mesh.axis_names and np.array_equal(mesh.devices, self.mesh.devices):
             return PartitionSpec(*sharding.spec)
         raise ArgumentError(
@@ -260,7 +262,9 @@ def placement_of(
         return None
     if not isinstance(mesh, Mesh):
         raise ArgumentError(
-            message("mesh= takes a jax.sharding.Mesh.", got=repr(mesh), fix="jax.make_mesh(shape, axis_names).")
+            message(
+                "mesh= takes a jax.sharding.Mesh.", got=repr(mesh), fix="jax.make_mesh(shape, axis_names)."
+            )
         )
     for option, axis in asked.items():
         if axis not in mesh.axis_names:
@@ -294,6 +298,21 @@ def check_counts(placement: Placement, num_chains: int | None, noise_rows: int) 
                     fix=f"change {option}, or use a mesh with fewer devices along {axis!r}.",
                 )
             )
+
+
+def placed(placement: Placement | None, model: Callable[..., Any], feed: Feed) -> Any:
+    """The data of a run on the devices: moved once, not at every chunk."""
+    return jax.device_put(feed) if placement is None else placement.feed(feed, model)
+
+
+def settled(
+    placement: Placement | None, state: SVIState, given: Mapping[str, Any] | None
+) -> tuple[Placement | None, SVIState]:
+    """(the placement with the specs of the state's parameters, the state on the devices). ``given``: see ``on``."""
+    if placement is None:
+        return None, state
+    placement = placement.on(state, given)
+    return placement, placement.put(state, state)
 
 
 @contextmanager
@@ -361,5 +380,3 @@ def _names(feed: Feed, model: Callable[..., Any]) -> list[str]:
             word = repr(place.key)
         names.append(f"argument {word}{inner}")
     return names
-
-

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-
-import jax
 
 from svijax.base import join_arguments, split_arguments
 
@@ -38,13 +36,17 @@ def supply_of(
     options: Options,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
+    place: Callable[[Feed], Any],
     chains: Chains | None = None,
     taken: int = 0,
 ) -> Iterator[Supply]:
-    """The supply of a run; what reads batches in the background ends with it. ``taken``: steps taken before."""
+    """The supply of a run; what reads batches in the background ends with it.
+
+    ``place``: puts a feed on the devices. ``taken``: steps taken before.
+    """
     arrays, static = split_arguments(args, kwargs)
     axes = None if chains is None else chains.axes(args, kwargs)
-    feed = Whole(tuple(jax.device_put(x) for x in arrays), static, axes)
+    feed = place(Whole(arrays, static, axes))
     yield Supply(feed, iter([(feed, FOREVER)]), *join_arguments(feed.arrays, static))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from svijax.base import (
     ArgumentError,
@@ -197,6 +198,10 @@ class SVI:
         average: Watcher | None = None,
         metrics: Metrics | None = None,
         checkpoint: Checkpoint | None = None,
+        mesh: Mesh | None = None,
+        data_axis: str | None = None,
+        chain_axis: str | None = None,
+        particle_axis: str | None = None,
         donate: bool = False,
         **kwargs: Any,
     ) -> SVIRunResult:
@@ -215,6 +220,9 @@ class SVI:
         :param average: of the iterates, ``Average()``: ``fit.averaged`` is the result at it.
         :param metrics: ``Metrics()``, what the reports of callbacks tell of the steps.
         :param checkpoint: ``Checkpoint(folder)``: saved as it goes, and continued from there when run again.
+        :param mesh: several devices. ``data_axis``, ``chain_axis``, ``particle_axis``: the axis of the mesh along which
+            rows of the data, chains, or particles of the objective are shared out. Parameters are whole on each
+            device, unless ``init_params`` or ``init_state`` hold large ones that you have sharded on the mesh.
         :param donate: the loop may overwrite the state's memory, also that of a state which a callback kept.
         :raises ArgumentError: an option that cannot be used, or one that the model has as a keyword too.
         """
@@ -231,6 +239,10 @@ class SVI:
             average=average,
             metrics=metrics,
             checkpoint=checkpoint,
+            mesh=mesh,
+            data_axis=data_axis,
+            chain_axis=chain_axis,
+            particle_axis=particle_axis,
             donate=donate,
         )
         return run(self, rng_key, num_steps, args, kwargs, options)
