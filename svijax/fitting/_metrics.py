@@ -88,9 +88,7 @@ class Metrics:
                 )
             )
         if self.custom is not None and not callable(self.custom):
-            raise ArgumentError(
-                message("Metrics: custom is a function of the state.", got=repr(self.custom))
-            )
+            raise ArgumentError(message("Metrics: custom is a function of the state.", got=repr(self.custom)))
 
     def on(self, log_p: Iterable[str], log_q: Iterable[str]) -> Metrics:
         """The metrics of a fit whose objective reports these sites."""
