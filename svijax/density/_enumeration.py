@@ -107,9 +107,8 @@ def _density(site: Scored, own: bool) -> Any:
 
 def _where_there(site: Scored, density: Any, own: bool) -> Any:
     """The density of an enumerated site, its values equally likely in rows of a plate that are no data."""
-    padded = [frame for frame in site.plates if frame.padding is not None]
-    if own and isinstance(site, Sample):
-        for frame in padded:
+    for frame in site.plates:
+        if own and isinstance(site, Sample) and frame.padding is not None:
             there = frame.padding.mask(frame.dim)
             density = jnp.where(there, density, -np.log(_number_of_values(site)))
     return density
