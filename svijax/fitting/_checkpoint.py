@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from svijax.base import (
@@ -23,6 +22,7 @@ from svijax.base import (
 from svijax.objectives import check_count
 
 from ._files import Entry, entries, fitted, read, write
+from ._hosts import Hosts
 from ._losses import LossFile, loss_file
 from ._replacing import TEMPORARY, PathLike, cannot_write
 from ._structure import describe, differences
@@ -96,18 +96,24 @@ class Keeper:
     ``step``: steps that the checkpoint to continue from has taken, 0 if there is none. ``losses``: theirs, in parts.
     """
 
-    def __init__(self, options: Checkpoint, clock: Callable[[], float] = time.monotonic) -> None:
-        """:raises CheckpointError: the folder cannot be written. :raises DamagedCheckpointError: see ``on_damaged``."""
+    def __init__(
+        self, options: Checkpoint, hosts: Hosts | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """``hosts``: the processes of the run, of which the first one writes.
+
+        :raises CheckpointError: the folder cannot be written. :raises DamagedCheckpointError: see ``on_damaged``.
+        """
         self.options, self._clock = options, clock
+        self._hosts = Hosts(None) if hosts is None else hosts
         self.folder = Path(options.folder)
-        self._writes = jax.process_index() == 0
-        if self._writes:
+        if self._hosts.leads:
             _prepare(self.folder)
+        self._hosts.first(0)  # nobody looks before it is prepared
         self._found = _last_good(self.folder, options.on_damaged) if options.resume else None
         found = self._found
         self.step = 0 if found is None else found.step
         self.losses = [] if found is None else [found.taken]
-        _check_agreement(self.folder, self.step)
+        self._check_agreement()
         self._file = LossFile(f"losses-{os.urandom(8).hex()}.bin") if found is None else found.losses
         self._known = [] if found is None else [s for s in _steps(self.folder) if s <= found.step]
         self._saved, self._when = self.step, clock()
@@ -148,6 +154,19 @@ class Keeper:
         self._found = None  # its arrays are no longer needed
         return carry
 
+    def _check_agreement(self) -> None:
+        """Raise, on all processes, unless they found the same."""
+        least, most = -self._hosts.most(-self.step), self._hosts.most(self.step)
+        if least != most:
+            raise CheckpointError(
+                message(
+                    f"the processes of this run found different checkpoints in {str(self.folder)!r}.",
+                    expected="one folder that all of them see",
+                    got=f"from step {least} to step {most}",
+                    fix="name a folder on a disk that they share.",
+                )
+            )
+
     def steps_to_next(self, step: int) -> int:
         """How many steps may be taken until one is to be saved."""
         every = self.options.every_steps
@@ -164,7 +183,7 @@ class Keeper:
             seconds = SECONDS
         busy = self._pending is not None and not self._pending.done()
         late = not busy and step > self._saved and self._clock() - self._when >= seconds
-        return _as_first_process(late)
+        return bool(self._hosts.first(late))
 
     def save(self, step: int, carry: Any, losses: Sequence[np.ndarray]) -> None:
         """Write in the background. ``losses``: of all steps so far, in parts; what was written is not written again.
@@ -174,12 +193,14 @@ class Keeper:
         self.wait()
         found = entries(carry, copy=True)
         self._saved, self._when = step, self._clock()
-        if self._writes:
+        if self._hosts.leads:
             self._pending = self._pool.submit(self._write, step, found, self._file.rest_of(losses))
 
     def finish(self, step: int, carry: Any, losses: Sequence[np.ndarray]) -> None:
         """Save the end of the run, unless it is saved; all is on the disk when this returns."""
-        if step > self._saved:
+        # An interrupt may fall between the end of a chunk and the note of its losses: then the last save stands.
+        taken = int(np.max(carry.state.step)) - self._about["first step"]
+        if self._saved < step >= taken:
             self.save(step, carry, losses)
         self.wait()
         self._pool.shutdown()
@@ -272,30 +293,3 @@ def _read(folder: Path, step: int) -> Found:
     losses = loss_file(metadata["losses"])
     taken = losses.read(folder)
     return Found(path, header, found, losses, taken, metadata["about"], metadata["step"])
-
-
-def _check_agreement(folder: Path, step: int) -> None:
-    """Raise unless all processes found the same."""
-    if jax.process_count() == 1:
-        return
-    from jax.experimental import multihost_utils
-
-    steps = np.asarray(multihost_utils.process_allgather(np.int32(step)))
-    if (steps != steps[0]).any():
-        raise CheckpointError(
-            message(
-                f"the processes found different checkpoints in {str(folder)!r}.",
-                expected="one folder that all of them see",
-                got=f"step {', '.join(map(str, steps.tolist()))}, process by process",
-                fix="name a folder on a disk that they share.",
-            )
-        )
-
-
-def _as_first_process(flag: bool) -> bool:
-    """The first process's answer: clocks differ, and a save may be work for all."""
-    if jax.process_count() == 1:
-        return flag
-    from jax.experimental import multihost_utils
-
-    return bool(multihost_utils.broadcast_one_to_all(np.bool_(flag)))

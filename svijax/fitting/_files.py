@@ -54,13 +54,16 @@ class Entry:
 def save(path: PathLike, tree: Any, *, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a pytree of arrays to one file, atomically: whoever looks sees the old file or the new one, whole.
 
-    ``metadata``: what else the file shall tell, in words of JSON. With several processes all of them call this, and
-    the first one writes.
+    ``metadata``: what else the file shall tell, in words of JSON. Of arrays that lie on several processes each of these
+    calls this, and the first one writes.
 
     :raises ArgumentError: a leaf is no array, or the metadata is not JSON.
     :raises CheckpointError: the file cannot be written.
     """
-    write(path, entries(tree), describe(tree), metadata or {})
+    found = entries(tree)
+    several = any(isinstance(x, jax.Array) and not x.is_fully_addressable for x in jax.tree.leaves(tree))
+    if not several or jax.process_index() == 0:
+        write(path, found, describe(tree), metadata or {})
 
 
 def restore(path: PathLike, like: Any = None) -> Any:
@@ -149,8 +152,6 @@ def write(
                 fix="give texts, numbers, lists and dictionaries; arrays belong into the tree.",
             )
         ) from error
-    if jax.process_index() > 0:
-        return
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(zipfile.ZipInfo(HEADER), text)
         for name, entry in found.items():

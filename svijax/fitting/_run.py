@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ArgumentError, LoaderError, NonFiniteError, as_key, message
+from svijax.base import ArgumentError, CheckpointError, LoaderError, NonFiniteError, as_key, message
 
 from ._chains import Chains, as_chains
 from ._checkpoint import Keeper
 from ._chunk import Chunk, compile_together, first_carry
 from ._feed import Feed, call_at
 from ._host import Fit
+from ._hosts import Hosts
 from ._hosts import read
 from ._hyperparams import set_hyperparams, settable
 from ._init import make_state
@@ -51,7 +52,7 @@ def run(
         options.check_traced()
         return _run_traced(svi, rng_key, num_steps, args, kwargs, options, chains)
     clock = time.perf_counter()
-    keeper = None if options.checkpoint is None else Keeper(options.checkpoint)
+    keeper = None if options.checkpoint is None else Keeper(options.checkpoint, Hosts(options.mesh))
     placement = options.placement((args, kwargs))
     place, taken = partial(placed, placement, svi.model), 0 if keeper is None else keeper.step
     with standing_on(placement), supply_of(options, args, kwargs, place, chains, taken) as supply:
@@ -69,7 +70,11 @@ def run(
         jax.block_until_ready(carry)
         fit = Fit(chunk, carry, supply, options, keeper)
         seconds = time.perf_counter() - clock
-        fit.drive(num_steps)
+        try:
+            fit.drive(num_steps)
+        except CheckpointError as error:
+            error.result = handed_back(placement, _result(svi, fit, num_steps, seconds, supply))
+            raise
         result = _result(svi, fit, num_steps, seconds, supply)
     result = handed_back(placement, result)
     if fit.error is not None:
