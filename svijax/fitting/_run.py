@@ -19,8 +19,7 @@ from ._checkpoint import Keeper
 from ._chunk import Chunk, compile_together, first_carry
 from ._feed import Feed, call_at
 from ._host import Fit
-from ._hosts import Hosts
-from ._hosts import read
+from ._hosts import Hosts, read
 from ._hyperparams import set_hyperparams, settable
 from ._init import make_state
 from ._loop import begin, first_evaluation, run_steps
@@ -52,8 +51,9 @@ def run(
         options.check_traced()
         return _run_traced(svi, rng_key, num_steps, args, kwargs, options, chains)
     clock = time.perf_counter()
-    keeper = None if options.checkpoint is None else Keeper(options.checkpoint, Hosts(options.mesh))
     placement = options.placement((args, kwargs))
+    hosts = Hosts(None if placement is None else placement.mesh)
+    keeper = None if options.checkpoint is None else Keeper(options.checkpoint, hosts)
     place, taken = partial(placed, placement, svi.model), 0 if keeper is None else keeper.step
     with standing_on(placement), supply_of(options, args, kwargs, place, chains, taken) as supply:
         rng_key, options = _on_devices(svi, placement, rng_key, options, chains)
