@@ -1,5 +1,6 @@
 """SVI: state, step, loop, chains, and what a run gives back."""
 
+from ._averaging import Average as Average
 from ._checkpoint import Checkpoint as Checkpoint
 from ._explain import Explanation as Explanation
 from ._files import read_metadata as read_metadata
@@ -11,6 +12,10 @@ from ._state import SVIState as SVIState
 from ._state import from_view as from_view
 from ._state import optim_view as optim_view
 from ._status import Status as Status
+from ._stop_elbo import RelativeELBO as RelativeELBO
+from ._stop_patience import Patience as Patience
+from ._stop_rhat import IterateRhat as IterateRhat
+from ._stop_time import MaxTime as MaxTime
 from ._substeps import apply_gradient as apply_gradient
 from ._substeps import differentiate as differentiate
 from ._substeps import draw_guide as draw_guide

@@ -65,7 +65,7 @@ class Averaging(Protocol):
     """A watcher that keeps an average of the parameters."""
 
     def average(self, memory: Any, state: SVIState) -> Any:
-        """The average, unconstrained, as ``state.free``; ``state`` where there is none yet."""
+        """The average, unconstrained, as ``state.free``, which it is where there is none yet; None if none is kept."""
 
 
 @runtime_checkable
@@ -108,9 +108,11 @@ class Watchers:
         for i in order:
             if isinstance(watchers[i], Averaging):
                 average = watchers[i].average
-                return (
+                found = (
                     jax.vmap(average)(memory[i], state) if jnp.ndim(state.step) else average(memory[i], state)
                 )
+                if found is not None:
+                    return found
         return None
 
     def done(self, memory: tuple[Any, ...]) -> Any:
