@@ -11,3 +11,4 @@ from ._peers import RMSProp as RMSProp
 from ._peers import RMSPropMomentum as RMSPropMomentum
 from ._per_site import per_site as per_site
 from ._transformation import as_transformation as as_transformation
+from ._transformation import is_rate as is_rate
