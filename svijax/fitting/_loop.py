@@ -163,7 +163,12 @@ def _ahead(feed: Feed, state: SVIState, first: Any, count: int) -> Any:
 def draws_of(problem: Problem, state: SVIState, first: Any, count: int) -> Draws:
     """The randomness of steps ``first`` ... ``first + count − 1``: leading axis the step, noise with chains last."""
     if is_threefry(state.key):
-        return draw_ahead(state.key, first, count, problem.noise, problem.noise_rows)
+        ahead = partial(draw_ahead, count=count, layout=problem.noise, num_particles=problem.noise_rows)
+        return (
+            ahead(state.key, first)
+            if problem.placement is None
+            else problem.placement.draws(ahead, state.key, first)
+        )
 
     def one(key: jax.Array, t: Any) -> Draws:
         return draw(jax.random.fold_in(key, t), problem.noise, problem.noise_rows)

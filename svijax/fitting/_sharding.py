@@ -138,6 +138,18 @@ class Placement:
         ]
         return jax.tree.unflatten(structure, kept)
 
+    def draws(self, draw: Callable[[jax.Array, Any], Draws], key: jax.Array, first: Any) -> Draws:
+        """The noise of steps from ``first``, each device that of its own chains, which is what it would be alone."""
+        axis = self.chain_axis
+        if axis is None or not key.ndim:
+            return draw(key, first)
+        noise, keys = PartitionSpec(None, None, None, axis), PartitionSpec(None, axis)
+        specs = Draws(noise, noise, keys)  # type: ignore[arg-type]
+        own = jax.shard_map(
+            draw, mesh=self.mesh, in_specs=(PartitionSpec(axis), WHOLE), out_specs=specs, axis_names={axis}
+        )
+        return own(key, first)
+
     def keep_draws(self, draws: Draws) -> Draws:
         """The noise of a step, particles first: each device evaluates its own particles."""
         if self.particle_axis is None:
@@ -168,7 +180,8 @@ class Placement:
         like = [NamedSharding(self.mesh, spec) for spec in self.view]
 
         def is_view(tree: Any) -> bool:
-            return bool(shapes) and jax.tree.structure(tree) == structure
+            same: bool = jax.tree.structure(tree) == structure
+            return bool(shapes) and same
 
         def subtree(tree: Any) -> Any:
             if is_view(tree) and [np.shape(x) for x in jax.tree.leaves(tree)] == shapes:
