@@ -19,7 +19,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from svijax.base import ArgumentError, DataError, FreeParams, as_key, is_array, join_arguments, message
 from svijax.density import Draws
 
-from ._feed import Feed, InMemory, Whole
+from ._feed import BatchSpec, Feed, InMemory, Whole
 from ._state import SVIState, from_view, optim_view
 
 WHOLE = PartitionSpec()
@@ -85,7 +85,8 @@ class Placement:
             return replace(feed, arrays=tuple(self._whole(name, x, axis) for name, x, axis in put))
         rest = tuple(self._put(name, x, WHOLE) for name, x in zip(names, feed.rest, strict=True))
         if isinstance(feed, InMemory):
-            return replace(feed, data=self._rows(feed.data, WHOLE), rest=rest)
+            spec = self._in_blocks(feed.spec)
+            return replace(feed, data=self._rows(feed.data, WHOLE), rest=rest, spec=spec)
         counts, first = (jax.device_put(x, self.sharding()) for x in (feed.counts, feed.first))
         return replace(
             feed, data=self._rows(feed.data, PartitionSpec(None)), counts=counts, first=first, rest=rest
@@ -197,6 +198,20 @@ class Placement:
         if chain_dim is not None:
             return self._put(name, x, PartitionSpec(*(None,) * chain_dim, self.chain_axis))
         return self._put(name, x, WHOLE, rows=True)
+
+    def _in_blocks(self, spec: BatchSpec) -> BatchSpec:
+        """Batches that take as many rows from the block of each device."""
+        shards = spec.shards if spec.shards > 1 else self.shards
+        if shards % self.shards or spec.size % shards:
+            raise ArgumentError(
+                message(
+                    f"the batches cannot be shared out along the axis {self.data_axis!r} of the mesh.",
+                    expected=f"a size, and shards if you state them, that are multiples of {self.shards} devices",
+                    got=f"size {spec.size}" + (f", shards {spec.shards}" if spec.shards > 1 else ""),
+                    fix=f"Batches(..., size={max(spec.size // self.shards, 1) * self.shards}).",
+                )
+            )
+        return replace(spec, shards=shards)
 
     def _rows(self, data: Any, before: PartitionSpec) -> Any:
         leaves, structure = jax.tree.flatten_with_path(data)
