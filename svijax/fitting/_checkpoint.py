@@ -261,16 +261,11 @@ def _last_good(folder: Path, on_damaged: str) -> Found | None:
             before = steps[: len(steps) - 1 - i]
             if on_damaged == "previous" and before:
                 continue
-            there = f"there is one of step {before[-1]}: Checkpoint(..., on_damaged='previous')"
-            raise DamagedCheckpointError(
-                message(
-                    str(error).split("\n")[0],
-                    got=_got(error),
-                    fix=f"{there} takes it."
-                    if before
-                    else "there is none before it: Checkpoint(..., resume=False) begins anew.",
-                )
-            ) from error
+            fix = "there is none before it: Checkpoint(..., resume=False) begins anew."
+            if before:
+                fix = f"there is one of step {before[-1]}: Checkpoint(..., on_damaged='previous') takes it."
+            summary = str(error).split("\n")[0]
+            raise DamagedCheckpointError(message(summary, got=_got(error), fix=fix)) from error
     return None
 
 
