@@ -1,11 +1,16 @@
 """SVI: state, step, loop, chains, and what a run gives back."""
 
 from ._averaging import Average as Average
+from ._batches import Batches as Batches
 from ._checkpoint import Checkpoint as Checkpoint
 from ._explain import Explanation as Explanation
 from ._files import read_metadata as read_metadata
 from ._files import restore as restore
 from ._files import save as save
+from ._metrics import Metrics as Metrics
+from ._report import Callback as Callback
+from ._report import Report as Report
+from ._hosts import share as share
 from ._result import SVIRunResult as SVIRunResult
 from ._result import Timings as Timings
 from ._state import SVIState as SVIState
@@ -21,3 +26,6 @@ from ._substeps import differentiate as differentiate
 from ._substeps import draw_guide as draw_guide
 from ._substeps import replay_model as replay_model
 from ._svi import SVI as SVI
+from ._writers import CSV as CSV
+from ._writers import JSONLines as JSONLines
+from ._writers import TensorBoard as TensorBoard

@@ -120,7 +120,7 @@ def _counts(status: Any) -> str:
 
 
 class Smoothed:
-    """Σ_c d^(C−c) Σ losses of chunk c / Σ_c d^(C−c) n_c with d = ``DECAY``: recent chunks count, by their finite losses."""
+    """Σ_c d^(C−c) Σ losses of chunk c over Σ_c d^(C−c) n_c, d = ``DECAY``: recent chunks count, by finite losses."""
 
     def __init__(self, name: str = "ELBO") -> None:
         self.name = name
