@@ -93,9 +93,10 @@ def unpacked(like: Any, held: dict[str, Any]) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), [held[str(i)] for i in range(len(held))])
 
 
-def taken_apart(module: Any, has_state: bool, what: str) -> tuple[dict[str, Any], Any, Any]:
+def taken_apart(module: Any, has_state: bool | None, what: str) -> tuple[dict[str, Any], Any, Any]:
     """(the floating-point arrays in dictionaries, the module with them alone, the module without them).
 
+    :param has_state: whether its state was given; None where nobody asked.
     :raises ArgumentError: it is no module of equinox, or it keeps its state within itself.
     """
     import equinox as eqx
@@ -116,7 +117,7 @@ def taken_apart(module: Any, has_state: bool, what: str) -> tuple[dict[str, Any]
     return without(arrays, set()), arrays, rest
 
 
-def _check_state(module: Any, has_state: bool, what: str) -> None:
+def _check_state(module: Any, has_state: bool | None, what: str) -> None:
     import equinox as eqx
 
     def is_index(x: Any) -> bool:
@@ -125,7 +126,7 @@ def _check_state(module: Any, has_state: bool, what: str) -> None:
     indices = [leaf for leaf in jax.tree.leaves(module, is_leaf=is_index) if is_index(leaf)]
     # A module that was made without make_with_state has the arrays of its state in itself.
     within = any(eqx.is_array(leaf) for index in indices for leaf in jax.tree.leaves(index.init))
-    if within or bool(indices) != has_state:
+    if within or has_state not in (None, bool(indices)):
         raise ArgumentError(
             message(
                 f"{what}: the module has a state and none is given."

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from . import _linen, _nnx
+from . import _equinox, _linen, _nnx
 
 NNX, LINEN, EQUINOX, TREE = "nnx", "linen", "equinox", "tree"
 
@@ -41,10 +41,7 @@ def initial_weights(
     if kind == NNX:
         return _nnx.taken_apart(module, what).params
     if kind == EQUINOX:
-        import equinox as eqx
-
-        arrays, _ = eqx.partition(module, eqx.is_inexact_array)
-        return arrays
+        return _equinox.taken_apart(module, None, what)[0]
     if kind == LINEN:
         init = _linen.initialiser(module, args, kwargs, input_shape, apply_rng, mutable, what)
         params = lambda key: init(key)[0]  # noqa: E731
