@@ -7,10 +7,10 @@ from ._explain import Explanation as Explanation
 from ._files import read_metadata as read_metadata
 from ._files import restore as restore
 from ._files import save as save
+from ._hosts import share as share
 from ._metrics import Metrics as Metrics
 from ._report import Callback as Callback
 from ._report import Report as Report
-from ._hosts import share as share
 from ._result import SVIRunResult as SVIRunResult
 from ._result import Timings as Timings
 from ._state import SVIState as SVIState
