@@ -4,6 +4,7 @@ from ._data import Classification as Classification
 from ._data import Images as Images
 from ._data import breast_cancer as breast_cancer
 from ._data import digits as digits
+from ._data import intensities as intensities
 from ._data import mnist as mnist
 from ._eight_schools import EFFECTS as EFFECTS
 from ._eight_schools import STANDARD_ERRORS as STANDARD_ERRORS

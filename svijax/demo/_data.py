@@ -68,14 +68,15 @@ def mnist(folder: str | Path) -> Images:
 
     :raises DataError: a file is missing or is no IDX file of bytes.
     """
+    rows = [binarise(part / np.float32(255), seed) for seed, part in enumerate(intensities(folder))]
+    return Images("MNIST", train=rows[0], test=rows[1], side=round(rows[0].shape[1] ** 0.5))
+
+
+def intensities(folder: str | Path) -> tuple[Bits, Bits]:
+    """(training, test) images of MNIST as bytes, 0 to 255, one image a row. Raises as ``mnist`` does."""
     where = Path(folder).expanduser()
     train, test = (read_idx(find_idx(where, stem)) for stem in MNIST_FILES.values())
-    side = train.shape[-1]
-    rows = [
-        binarise(part.reshape(len(part), -1) / np.float32(255), seed)
-        for seed, part in enumerate((train, test))
-    ]
-    return Images("MNIST", train=rows[0], test=rows[1], side=side)
+    return train.reshape(len(train), -1), test.reshape(len(test), -1)
 
 
 def binarise(intensity: NDArray[Any], seed: int) -> Bits:

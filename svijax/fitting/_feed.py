@@ -15,6 +15,9 @@ import jax.numpy as jnp
 
 from svijax.base import StaticArguments, join_arguments, site_key
 from svijax.density import Program
+from svijax.handlers import batch
+
+from ._order import rows_of
 
 ORDER = 2**31 - 2
 """Folded into the key of a run it gives the key of the order of rows: no step has this number."""
@@ -34,11 +37,15 @@ class Call:
         """The program with the plate of its data in the size of all of them."""
         if self.spec is None:
             return program
-        from svijax.handlers import batch
-
         spec = self.spec
         return batch(
-            program, plate=spec.plate, size=spec.length, rows=self.rows, count=self.count, length=spec.size
+            program,
+            plate=spec.plate,
+            size=spec.length,
+            rows=self.rows,
+            count=self.count,
+            length=spec.size,
+            shards=spec.shards,
         )
 
 
@@ -46,8 +53,7 @@ class Call:
 class BatchSpec:
     """What of ``Batches`` a compiled program depends on.
 
-    ``length``: rows in all. ``size``: of a batch. ``rows``: the entry that holds row numbers. ``even``: no batch is
-    short.
+    ``length``: rows in all. ``size``: of a batch. ``rows``: the entry that holds row numbers.
     """
 
     plate: str
@@ -57,21 +63,22 @@ class BatchSpec:
     shards: int = 1
     rows: Any = None
     transform: Callable[..., Any] | None = None
-    even: bool = False
 
     def call(
         self, data: Any, rest: tuple[Any, ...], static: StaticArguments, rows: Any, count: Any, key: Any
     ) -> Call:
-        """The call on one batch: a tuple goes before the other arguments, a dictionary to the keywords."""
+        """The call on one batch."""
         if self.rows is not None:
-            rows = data[self.rows]
-            data = _without(data, self.rows)
+            rows, data = data[self.rows], without(data, self.rows)
         if self.transform is not None:
             data = self.transform(site_key(key, "transform"), data)
-        args, kwargs = join_arguments(rest, static)
-        if isinstance(data, Mapping):
-            return Call(args, {**kwargs, **data}, self, rows, count)
-        return Call((*_as_tuple(data), *args), kwargs, self, rows, count)
+        return Call(*_joined(data, rest, static), self, rows, count)
+
+    def arguments(
+        self, data: Any, rest: tuple[Any, ...], static: StaticArguments
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with these data in place of a batch, as they are."""
+        return _joined(data if self.rows is None else without(data, self.rows), rest, static)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["static", "axes"])
@@ -133,8 +140,6 @@ class InMemory(_OneForAll):
 
     def ahead(self, key: jax.Array, first: Any, count: int) -> Any:
         """(rows, how many of them are real) of steps ``first`` ... ``first + count − 1``."""
-        from ._order import rows_of
-
         spec = self.spec
         order = jax.random.fold_in(key, ORDER)
         return rows_of(order, first, count, spec.length, spec.size, spec.shuffle, spec.shards)
@@ -195,11 +200,20 @@ def call_at(feed: Feed, key: jax.Array, step: Any) -> Call:
     return feed.call(ahead, step, jax.random.fold_in(key, step))
 
 
-def _as_tuple(data: Any) -> tuple[Any, ...]:
-    return tuple(data) if isinstance(data, tuple | list) else (data,)
+def _joined(
+    data: Any, rest: tuple[Any, ...], static: StaticArguments
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A tuple goes before the other arguments, a dictionary to the keywords."""
+    args, kwargs = join_arguments(rest, static)
+    if isinstance(data, Mapping):
+        return args, {**kwargs, **data}
+    return (*(data if isinstance(data, tuple | list) else (data,)), *args), kwargs
 
 
-def _without(data: Any, entry: Any) -> Any:
+def without(data: Any, entry: Any) -> Any:
+    """A batch without the entry of its row numbers, if it has one."""
+    if entry is None:
+        return data
     if isinstance(data, Mapping):
         return {k: v for k, v in data.items() if k != entry}
     return tuple(x for i, x in enumerate(data) if i != entry)

@@ -55,7 +55,8 @@ def run(
     hosts = Hosts(None if placement is None else placement.mesh)
     keeper = None if options.checkpoint is None else Keeper(options.checkpoint, hosts)
     place, taken = partial(placed, placement, svi.model), 0 if keeper is None else keeper.step
-    with standing_on(placement), supply_of(options, args, kwargs, place, chains, taken) as supply:
+    shards = 1 if placement is None else placement.shards
+    with standing_on(placement), supply_of(options, args, kwargs, place, chains, taken, shards) as supply:
         rng_key, options = _on_devices(svi, placement, rng_key, options, chains)
         options = _with_sites(svi, rng_key, supply.first, options, chains)
         state = _state(svi, rng_key, supply.first, options, chains, placement)

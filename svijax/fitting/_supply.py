@@ -6,23 +6,33 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from svijax.base import join_arguments, split_arguments
+import jax
+import numpy as np
+
+from svijax.base import ArgumentError, join_arguments, message, split_arguments
 
 from ._chains import Chains
-from ._feed import Feed, Whole
+from ._feed import BatchSpec, Feed, Group, InMemory, Whole
 from ._options import Options
+
+if TYPE_CHECKING:
+    from ._batches import Batches
+    from ._reader import Reader
 
 FOREVER = sys.maxsize
 """Steps that a feed lasts which does not end."""
+
+Place = Callable[[Feed], Any]
+"""Puts a feed on the devices."""
 
 
 @dataclass(frozen=True)
 class Supply:
     """``first``: the feed that programs are compiled for. ``feeds``: each with the steps that it lasts.
 
-    ``args``, ``kwargs``: what stands for the data after the run.
+    ``args``, ``kwargs``: what stands for the data after the run: all of them, or the first batch that was read.
     """
 
     first: Feed
@@ -36,22 +46,108 @@ def supply_of(
     options: Options,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    place: Callable[[Feed], Any],
+    place: Place,
     chains: Chains | None = None,
     taken: int = 0,
+    shards: int = 1,
 ) -> Iterator[Supply]:
     """The supply of a run; what reads batches in the background ends with it.
 
-    ``place``: puts a feed on the devices. ``taken``: steps taken before.
+    ``taken``: steps taken before. ``shards``: blocks of rows that the data lie in on the devices.
     """
-    arrays, static = split_arguments(args, kwargs)
-    axes = None if chains is None else chains.axes(args, kwargs)
-    feed = place(Whole(arrays, static, axes))
-    yield Supply(feed, iter([(feed, FOREVER)]), *join_arguments(feed.arrays, static))
+    batches = options.batches
+    if batches is None or batches.in_memory:
+        feed = place(_feed(batches, args, kwargs, chains, shards))
+        yield Supply(feed, iter([(feed, FOREVER)]), *_arguments(feed))
+        return
+    from ._reader import Reader
+
+    _check_words(batches, kwargs, chains)
+    rest, static = split_arguments(args, kwargs)
+    spec = _spec(batches, shards)
+    begun = 0 if options.init_state is None else int(jax.device_get(options.init_state.step).max())
+    with Reader(batches, skip=taken) as reader:
+        feeds = _groups(reader, rest, static, spec, place, begun + taken)
+        first, steps = next(feeds)
+        yield Supply(first, _chained((first, steps), feeds), *_arguments(first))
 
 
 def traced_feed(
     options: Options, args: tuple[Any, ...], kwargs: Mapping[str, Any], chains: Chains | None
 ) -> Feed:
     """The feed of a run that is part of a traced program."""
-    return Whole(*split_arguments(args, kwargs), None if chains is None else chains.axes(args, kwargs))
+    if options.batches is not None and not options.batches.in_memory:
+        raise ArgumentError(
+            message(
+                "batches that are read from outside need the host, and inside jit or vmap there is none.",
+                fix="pass arrays to Batches, or call run outside of them.",
+            )
+        )
+    return _feed(options.batches, args, kwargs, chains, 1)
+
+
+def _feed(
+    batches: Batches | None,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    chains: Chains | None,
+    shards: int,
+) -> Whole | InMemory:
+    """The feed of arguments that are there as a whole."""
+    arrays, static = split_arguments(args, kwargs)
+    if batches is None:
+        return Whole(arrays, static, None if chains is None else chains.axes(args, kwargs))
+    _check_words(batches, kwargs, chains)
+    return InMemory(batches.data, arrays, static, _spec(batches, shards))
+
+
+def _spec(batches: Batches, shards: int) -> BatchSpec:
+    return BatchSpec(
+        plate=batches.plate,
+        length=batches.length,
+        size=batches.size,
+        shuffle=batches.shuffle,
+        shards=max(batches.shards, shards),
+        rows=batches.rows,
+        transform=batches.transform,
+    )
+
+
+def _groups(
+    reader: Reader, rest: tuple[Any, ...], static: Any, spec: BatchSpec, place: Place, step: int
+) -> Iterator[tuple[Feed, int]]:
+    """The groups that are read, each with the number of its batches; ``step``: that of the first."""
+    for data, counts, number in reader:
+        yield place(Group(data, counts, np.int32(step), rest, static, spec)), number
+        step += number
+
+
+def _chained(first: Any, others: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from others
+
+
+def _arguments(feed: Feed) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """What stands for the data after the run, as it was given: without ``transform``."""
+    if isinstance(feed, Whole):
+        return join_arguments(feed.arrays, feed.static)
+    data = feed.data if isinstance(feed, InMemory) else jax.tree.map(lambda x: x[0], feed.data)
+    return feed.spec.arguments(data, feed.rest, feed.static)
+
+
+def _check_words(batches: Batches, kwargs: Mapping[str, Any], chains: Chains | None) -> None:
+    twice = sorted(set(kwargs) & set(batches.data)) if isinstance(batches.data, Mapping) else []
+    if twice:
+        raise ArgumentError(
+            message(
+                f"an argument is given to run and among the batches: {twice}.",
+                fix="leave it out of the one or the other.",
+            )
+        )
+    if chains is not None and chains.differs_in_data:
+        raise ArgumentError(
+            message(
+                "Chains(args=) and Chains(kwargs=) say where whole arguments differ by chain, and batches= are none.",
+                fix="one of the two: all chains take their batches from the same data.",
+            )
+        )
