@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svijax.base import ArgumentError, align, message, number_cells
-from svijax.objectives import check_count
 
 from ._guide_kl import kl_between_chains
 from ._moments import Halves, Posteriors, iterate_moments, posterior_moments
-from ._over_chains import comparable, estimate_chains
+from ._over_chains import comparable, losses_of_chains
 from ._rhat import rhat_of_moments
 from ._status import Status
 
@@ -166,14 +165,18 @@ def agreement(
     threshold: float = 1.1,
 ) -> Agreement:
     """See ``SVIRunResult.agreement``."""
-    check_count("num_particles", num_particles)
-    for name, number, none in (("num_samples", num_samples, 4), ("num_iterates", num_iterates, 0)):
+    for name, number, none in (
+        ("num_particles", num_particles, 4),
+        ("num_samples", num_samples, 4),
+        ("num_iterates", num_iterates, 0),
+    ):
         if isinstance(number, bool) or not isinstance(number, int) or (number < 4 and number != none):
             allowed = "at least 4" if none else "at least 4, or 0 for none"
             raise ArgumentError(message(f"{name} must be an int, {allowed}.", got=repr(number)))
     origin, good, state = comparable(fit, "agreement()")
     about = origin.svi, state, origin.args, origin.kwargs
-    elbo, error = estimate_chains(*about, num_particles)
+    losses = losses_of_chains(*about, num_particles)
+    elbo, error = -losses.mean(1), losses.std(1, ddof=1) / np.sqrt(num_particles)
     moments = posterior_moments(*about, num_samples, sites)
     iterates = iterate_moments(origin.svi, state, origin.feed, num_iterates) if num_iterates else None
     kl = kl_between_chains(*about)
@@ -181,14 +184,14 @@ def agreement(
     return Agreement(
         chains=good,
         status=tuple(Status(int(s)) for s in fit.status),
-        elbo=-elbo,
+        elbo=elbo,
         elbo_error=error,
         rhat={name: _floored(place).rhat for name, (place, _) in moments.items()},
         rhat_spread={name: _floored(spread, place).rhat for name, (place, spread) in moments.items()},
         rhat_params=None if iterates is None else {n: _floored(h).rhat for n, h in iterates.items()},
         kl=None if kl is None else kl + kl.T,
         pairs=pairs,
-        groups=groups_of(pairs, good, -elbo, threshold),
+        groups=groups_of(pairs, good, elbo, threshold),
         threshold=threshold,
     )
 

@@ -14,6 +14,9 @@ from ._feed import Whole
 from ._state import SVIState
 from ._status import Status
 
+EVALUATIONS = 2**31 - 1
+"""Folded into the key of a run it gives the key of evaluations after it: no step has this number."""
+
 if TYPE_CHECKING:
     from ._result import Origin, SVIRunResult
     from ._svi import SVI
@@ -51,7 +54,7 @@ def comparable(fit: SVIRunResult, what: str) -> tuple[Origin, tuple[int, ...], S
     return origin, good, jax.tree.map(lambda x: x[np.asarray(good)], fit.state)
 
 
-def estimate_chains(
+def losses_of_chains(
     svi: SVI,
     state: SVIState,
     args: tuple[Any, ...],
@@ -59,33 +62,37 @@ def estimate_chains(
     num_particles: int,
     key: jax.Array | None = None,
     evaluations: int = 64,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(means, standard errors) of the loss of each chain by ``SVI.estimate``; with one key they all draw alike.
+) -> np.ndarray:
+    """(chains, num_particles): independent evaluations of the loss of each chain, in nats.
 
-    ``evaluations``: so many are in memory at once, over all chains.
+    :param key: the same draws for all chains; without it each has its own. :param evaluations: so many are in memory
+        at once, over all chains.
     """
-    num = np.shape(state.step)[0]
-    batch_size = max(1, evaluations // num)
+    batch_size = max(1, evaluations // np.shape(state.step)[0])
 
     def build(static: Any) -> Callable[..., Any]:
-        def estimates(state: SVIState, key: Any, arrays: tuple[Any, ...]) -> Any:
-            call_args, call_kwargs = join_arguments(arrays, static)
+        def losses(state: SVIState, keys: jax.Array, arrays: tuple[Any, ...]) -> Any:
+            def one(state: SVIState, key: jax.Array) -> Any:
+                problem = svi.problem().on(state, *join_arguments(arrays, static))
+                return problem.evaluations(state, key, num_particles, batch_size)
 
-            def one(state: SVIState) -> Any:
-                return svi.estimate(
-                    state,
-                    *call_args,
-                    num_particles=num_particles,
-                    key=key,
-                    batch_size=batch_size,
-                    **call_kwargs,
-                )
+            return jax.vmap(one, (0, 0 if key is None else None))(state, keys)
 
-            return jax.vmap(one)(state)
+        return jax.jit(losses)
 
-        return jax.jit(estimates)
-
-    kind = ("estimate of chains", num_particles, batch_size, key is None)
+    kind = ("losses of chains", num_particles, batch_size, key is None)
     function, arrays = svi.table_entry(kind, args, kwargs, build, state)
-    mean, error = function(state, key, arrays)
-    return np.asarray(mean, np.float64), np.asarray(error, np.float64)
+    keys = jax.vmap(lambda k: jax.random.fold_in(k, EVALUATIONS))(state.key) if key is None else key
+    return np.asarray(function(state, keys, arrays), np.float64)
+
+
+def other_arguments(origin: Origin, data: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a run with other data: a tuple in place of the positional ones, a dictionary over keywords.
+
+    A single array is the first of the positional arguments.
+    """
+    if data is None:
+        return origin.args, dict(origin.kwargs)
+    if isinstance(data, Mapping):
+        return origin.args, {**origin.kwargs, **data}
+    return (tuple(data) if isinstance(data, tuple | list) else (data,)), dict(origin.kwargs)

@@ -119,6 +119,15 @@ class Problem:
         )
         return after, updates
 
+    def evaluations(self, state: SVIState, key: jax.Array, count: int, batch_size: int) -> Any:
+        """The loss at a state with ``count`` independent draws, ``batch_size`` of them in memory at once."""
+
+        def one(index: jax.Array) -> Any:
+            draws = draw(jax.random.fold_in(key, index), self.noise, self.noise_rows)
+            return self.evaluate(state, optim_view(state.free), draws).loss
+
+        return jax.lax.map(one, jnp.arange(count), batch_size=min(count, batch_size))
+
     def loss_on(
         self,
         state: SVIState,

@@ -368,12 +368,7 @@ def _step_function(svi: SVI, kind: str, static: Any) -> Callable[..., Any]:
 def _estimate_function(svi: SVI, static: Any, num_particles: int, batch_size: int) -> Callable[..., Any]:
     def estimate(key: jax.Array, state: SVIState, arrays: tuple[Any, ...]) -> tuple[Any, Any]:
         problem = svi.problem().on(state, *join_arguments(arrays, static))
-
-        def one(index: jax.Array) -> Any:
-            draws = draw(jax.random.fold_in(key, index), problem.noise, problem.noise_rows)
-            return problem.evaluate(state, optim_view(state.free), draws).loss
-
-        losses = jax.lax.map(one, jnp.arange(num_particles), batch_size=min(num_particles, batch_size))
+        losses = problem.evaluations(state, key, num_particles, batch_size)
         spread = jnp.std(losses, ddof=1) if num_particles > 1 else jnp.nan
         return jnp.mean(losses), spread / num_particles**0.5
 
