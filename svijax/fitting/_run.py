@@ -54,9 +54,9 @@ def run(
     placement = options.placement((args, kwargs))
     hosts = Hosts(None if placement is None else placement.mesh)
     keeper = None if options.checkpoint is None else Keeper(options.checkpoint, hosts)
-    place, taken = partial(placed, placement, svi.model), 0 if keeper is None else keeper.step
-    shards = 1 if placement is None else placement.shards
-    with standing_on(placement), supply_of(options, args, kwargs, place, chains, taken, shards) as supply:
+    place, shards = partial(placed, placement, svi.model), 1 if placement is None else placement.shards
+    steps = 0 if keeper is None else keeper.step, num_steps
+    with standing_on(placement), supply_of(options, args, kwargs, place, chains, steps, shards) as supply:
         rng_key, options = _on_devices(svi, placement, rng_key, options, chains)
         options = _with_sites(svi, rng_key, supply.first, options, chains)
         state = _state(svi, rng_key, supply.first, options, chains, placement)

@@ -6,20 +6,19 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import Any
 
 import jax
 import numpy as np
 
-from svijax.base import ArgumentError, join_arguments, message, split_arguments
+from svijax.base import ArgumentError, DataError, join_arguments, message, split_arguments
 
+from ._batches import Batches
 from ._chains import Chains
 from ._feed import BatchSpec, Feed, Group, InMemory, Whole
 from ._options import Options
-
-if TYPE_CHECKING:
-    from ._batches import Batches
-    from ._reader import Reader
+from ._reader import Reader
 
 FOREVER = sys.maxsize
 """Steps that a feed lasts which does not end."""
@@ -48,28 +47,34 @@ def supply_of(
     kwargs: Mapping[str, Any],
     place: Place,
     chains: Chains | None = None,
-    taken: int = 0,
+    steps: tuple[int, int] = (0, FOREVER),
     shards: int = 1,
 ) -> Iterator[Supply]:
     """The supply of a run; what reads batches in the background ends with it.
 
-    ``taken``: steps taken before. ``shards``: blocks of rows that the data lie in on the devices.
+    ``steps``: where it begins and ends, counted from the run's first. ``shards``: blocks of rows that the data lie in on the devices.
     """
     batches = options.batches
     if batches is None or batches.in_memory:
         feed = place(_feed(batches, args, kwargs, chains, shards))
         yield Supply(feed, iter([(feed, FOREVER)]), *_arguments(feed))
         return
-    from ._reader import Reader
-
     _check_words(batches, kwargs, chains)
     rest, static = split_arguments(args, kwargs)
     spec = _spec(batches, shards)
     begun = 0 if options.init_state is None else int(jax.device_get(options.init_state.step).max())
-    with Reader(batches, skip=taken) as reader:
-        feeds = _groups(reader, rest, static, spec, place, begun + taken)
-        first, steps = next(feeds)
-        yield Supply(first, _chained((first, steps), feeds), *_arguments(first))
+    with Reader(batches, skip=steps[0], limit=max(1, steps[1] - steps[0])) as reader:
+        feeds = _groups(reader, rest, static, spec, place, begun + steps[0])
+        first = next(feeds, None)
+        if first is None:
+            raise DataError(
+                message(
+                    "Batches: the iterable has no batches.",
+                    got=repr(batches.data) + (f" after {steps[0]} batches" if steps[0] else ""),
+                    fix="pass one that begins anew, or a function that makes an iterator for each epoch.",
+                )
+            )
+        yield Supply(first[0], chain([first], feeds), *_arguments(first[0]))
 
 
 def traced_feed(
@@ -120,11 +125,6 @@ def _groups(
     for data, counts, number in reader:
         yield place(Group(data, counts, np.int32(step), rest, static, spec)), number
         step += number
-
-
-def _chained(first: Any, others: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from others
 
 
 def _arguments(feed: Feed) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
