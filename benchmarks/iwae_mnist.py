@@ -3,10 +3,10 @@
     python -m benchmarks.iwae_mnist --data DIR --particles 1 --epochs 200 --folder runs/k1
 
 DIR holds the IDX files of MNIST. 50 latents, networks of 200 and 200 tanh units, pixels drawn anew from their
-intensities at each step, Adam with the paper's eight rates, each for three times as many epochs as the one before. A run
-that was killed goes on from its checkpoint in --folder when it is started again. The test log-likelihood is that of
-5,000 importance-weighted draws an image. The paper has −86.76, −85.54, −84.78 nats for 1, 5, 50 particles after 3,280
-epochs.
+intensities at each step, Adam with the eight rates of the paper, each for three times as many epochs as the one before.
+A run that was killed goes on from its checkpoint in --folder when it is started again. The test log-likelihood is that
+of 5,000 importance-weighted draws an image. The paper has −86.76, −85.54, −84.78 nats for 1, 5, 50 particles after
+3,280 epochs.
 """
 
 from __future__ import annotations
