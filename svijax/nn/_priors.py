@@ -36,8 +36,9 @@ def choose(prior: Prior, weights: Mapping[str, Any], what: str) -> dict[str, Cho
         what is no distribution, or no prior for any weight. :raises ShapeError: a prior that does not fit its weight.
     """
     shapes = {path: tuple(jnp.shape(leaf)) for path, leaf in weights.items()}
-    found = {}
-    for path, (given, rule) in _rules(prior, shapes, what).items():
+    rules, found = _rules(prior, shapes, what), {}
+    for path in shapes:
+        given, rule = rules.get(path, (None, ""))
         if given is not None:
             found[path] = Choice(path, shapes[path], _as_weight(given, path, shapes[path], what), rule)
     if not found:
