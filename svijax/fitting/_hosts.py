@@ -79,9 +79,15 @@ def gathered(tree: Any) -> Any:
         if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
             return x
         whole = NamedSharding(x.sharding.mesh, PartitionSpec())  # type: ignore[attr-defined]
-        return jax.jit(lambda y: y, out_shardings=whole)(x)
+        return moved(x, whole)
 
     return jax.tree.map(leaf, tree)
+
+
+@partial(jax.jit, static_argnums=1)
+def moved(x: jax.Array, sharding: NamedSharding) -> jax.Array:
+    """A global array where it shall lie; ``jax.device_put`` does not move typed keys between processes."""
+    return jax.lax.with_sharding_constraint(x, sharding)
 
 
 class Hosts:

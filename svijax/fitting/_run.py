@@ -74,10 +74,10 @@ def run(
         try:
             fit.drive(num_steps)
         except CheckpointError as error:
-            error.result = handed_back(placement, _result(svi, fit, num_steps, seconds, supply))
+            error.result = _handed_back(placement, _result(svi, fit, num_steps, seconds, supply))
             raise
         result = _result(svi, fit, num_steps, seconds, supply)
-    result = handed_back(placement, result)
+    result = _handed_back(placement, result)
     if fit.error is not None:
         raise LoaderError(str(fit.error), result) from (fit.error.__cause__ or fit.error)
     if options.on_nonfinite == "raise" and np.any(np.asarray(result.status) == Status.NONFINITE):
@@ -186,6 +186,15 @@ def _result(svi: SVI, fit: Fit, num_steps: int, compile_seconds: float, supply: 
         timings=Timings(compile_seconds, fit.seconds, fit.taken / max(fit.seconds, 1e-9)),
         call=Origin(svi, supply.args, dict(supply.kwargs), fit.feed),
     )
+
+
+def _handed_back(placement: Placement | None, result: SVIRunResult) -> SVIRunResult:
+    """With its data, on the mesh that the caller stands on."""
+    call = result.call
+    if call is None:
+        return result
+    args, kwargs, feed = handed_back(placement, (call.args, dict(call.kwargs), call.feed))
+    return replace(handed_back(placement, result), call=Origin(call.svi, args, kwargs, feed))
 
 
 def _run_traced(

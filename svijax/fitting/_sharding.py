@@ -20,6 +20,7 @@ from svijax.base import ArgumentError, DataError, FreeParams, as_key, is_array, 
 from svijax.density import Draws
 
 from ._feed import BatchSpec, Feed, InMemory, Whole
+from ._hosts import moved
 from ._state import SVIState, from_view, optim_view
 
 WHOLE = PartitionSpec()
@@ -64,7 +65,7 @@ class Placement:
 
     def spread(self, keys: jax.Array) -> jax.Array:
         """The keys of the chains, where the chains lie."""
-        return jax.jit(lambda x: x, out_shardings=self._of_chains(keys.ndim == 1))(keys)
+        return moved(keys, self._of_chains(keys.ndim == 1))
 
     def start(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Starting values on the devices, those that the user has sharded as they are."""
