@@ -103,6 +103,14 @@ class Keeper:
 
         :raises CheckpointError: the folder cannot be written. :raises DamagedCheckpointError: see ``on_damaged``.
         """
+        if not isinstance(options, Checkpoint):
+            raise ArgumentError(
+                message(
+                    "checkpoint= is a Checkpoint.",
+                    got=repr(options),
+                    fix="write checkpoint=svijax.Checkpoint(folder).",
+                )
+            )
         self.options, self._clock = options, clock
         self._hosts = Hosts(None) if hosts is None else hosts
         self.folder = Path(options.folder)
