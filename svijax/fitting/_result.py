@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,9 @@ from ._state import SVIState
 from ._status import Status
 
 if TYPE_CHECKING:
+    from ._agreement import Agreement
     from ._explain import Explanation
+    from ._stacking import Stacking
     from ._svi import SVI
 
 
@@ -157,6 +159,62 @@ class SVIRunResult:
         if not np.isfinite(losses).any():
             raise ArgumentError(message("no chain ended with a finite loss.", fix="look at fit.explain()."))
         return self.chain(int(np.argmin(losses)))
+
+    def agreement(
+        self,
+        num_particles: int = 1000,
+        num_samples: int = 1000,
+        num_iterates: int = 200,
+        sites: Sequence[str] | None = None,
+        threshold: float = 1.1,
+    ) -> Agreement:
+        """Whether the chains ended in one place: ELBO, R̂, KL between guides, and words. Print it.
+
+        Chains agree where R̂ of any two, by posterior draws, is below ``threshold`` for all latents: about two thirds
+        of a posterior standard deviation apart at 1.1. R̂ of the parameters is over as many steps more from where the
+        chains ended, which leave the fit as it is.
+
+        :param num_particles: evaluations of the ELBO. :param num_samples: draws of each chain's posterior.
+        :param num_iterates: 0 for none. :param sites: names of the latents to compare; all by default.
+        :raises ArgumentError: fewer than two chains that did not fail, or chains with data of their own.
+        """
+        from ._agreement import agreement
+
+        return agreement(self, num_particles, num_samples, num_iterates, sites, threshold)
+
+    def stacking_weights(
+        self,
+        held_out: Any = None,
+        *,
+        num_samples: int = 1000,
+        plate: str | None = None,
+        key: jax.Array | None = None,
+    ) -> Stacking:
+        """w = argmax Σ_i log Σ_k w_k p_k(y_i) over the simplex, p_k(y_i) the predictive density of chain k.
+
+        Yao et al. 2018 and 2022, with each chain's guide for its posterior. Points are the entries of all observed
+        sites. Without held-out data each is left out in turn by Pareto-smoothed weights, for which latents that belong
+        to a single point are bad: then k̂ is high, and says so.
+
+        :param held_out: arguments of the model for data that were not fitted: a tuple (or one array) in place of
+            run's positional arguments, a dictionary over its keywords. :param num_samples: draws of each chain.
+        :param plate: a point is an element of this plate, with all that is observed in it.
+        :raises ArgumentError: fewer than two chains that did not fail, or chains with data of their own.
+        """
+        from ._stacking import stacking_weights
+
+        return stacking_weights(self, held_out, num_samples=num_samples, plate=plate, key=key)
+
+    def stacked_sample(
+        self, key: jax.Array, num_samples: int, weights: Any = None, sites: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Draws of the latents by name from Σ_k w_k q_k, (num_samples, *site shape).
+
+        :param weights: what ``stacking_weights`` gave, which is made anew without it, or one number a chain.
+        """
+        from ._stacking import stacked_sample
+
+        return stacked_sample(self, key, num_samples, weights, sites)
 
     def explain(self) -> Explanation:
         """Replay the step that was not finite, outside the compiled loop, and say where it went wrong."""
