@@ -37,11 +37,12 @@ class Halves(NamedTuple):
 class IterateRhat:
     """Stop when R̂ ≤ ``threshold`` over one window of iterates, and then s(x̄) ≤ ``mcse`` · s(x): of every parameter x.
 
-    Two phases. In the first, R̂² = (h − 1) / h + B / W compares the halves of each window, of h steps: B the variance of
-    their two means, W the mean of their variances. It falls to 1 once the iterates no longer drift, but move about where
-    they are. From that window on all iterates are averaged, and the run ends when the Monte Carlo standard error s(x̄)
-    of the average x̄, taken from the K means of halves as √(their variance / K), K ≥ ``least``, is small beside s(x) =
-    √W, the noise of a single iterate. ``fit.averaged`` is the result at x̄; before that phase it is the last iterate.
+    Two phases. In the first, R̂² = (h − 1) / h + B / W compares the halves of each window, of h steps: B the variance
+    of their two means, W the mean of their variances. It falls to 1 once the iterates no longer drift, but move about
+    where they are. From that window on all iterates are averaged, and the run ends when the Monte Carlo standard error
+    s(x̄) of the average x̄, taken from the K means of halves as √(their variance / K), K ≥ ``least``, is small beside
+    s(x) = √W, the noise of a single iterate. ``fit.averaged`` is the result at x̄, and before that phase at the last
+    iterate.
 
     After RABVI (Welandawe et al. 2024), simplified: windows of one length follow each other, where RABVI looks for
     the best length; the error is measured in units of the iterates' own noise, as nobody knows which parameters are
@@ -68,7 +69,7 @@ class IterateRhat:
         check_least(owner, "least", self.least, 2)
         check_number(owner, "threshold", self.threshold, above=1.0)
         check_number(owner, "mcse", self.mcse, above=0.0)
-        check_number(owner, "share", self.share, above=0.0)
+        check_number(owner, "share", self.share, above=0.0, most=1.0)
 
     @property
     def half(self) -> int:

@@ -32,7 +32,7 @@ def _run(rule: Any, losses: Any, iterates: Any, first: Any) -> Any:
     leaf = losses if losses is not None else jax.tree.leaves(iterates)[0]
     traces, steps = leaf.shape[:2]
     losses = jnp.zeros((traces, steps)) if losses is None else losses
-    start = jax.tree.map(lambda x: jnp.zeros_like(x[:, 0]), iterates)
+    start = jax.tree.map(lambda x: x[:, 0], iterates)
 
     def one(memory: Any, loss: Any, free: Any, step: Any) -> Any:
         after, done = rule.step(memory, seen(step, loss, free)), rule.done(memory)
