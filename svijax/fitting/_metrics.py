@@ -116,10 +116,10 @@ class Metrics:
 
     def read(self, memory: Memory, state: SVIState) -> dict[str, Any]:
         """Metrics by name, on the host; NaN where no step was taken. ``state``: what ``custom`` is given."""
-        count, first, sums, last = jax.device_get((memory.count, memory.first, memory.sums, memory.last))
-        count = np.asarray(count)[..., None]
-        with np.errstate(invalid="ignore"):
-            means = np.where(count > 0, first + sums / np.maximum(count, 1), np.nan).astype(first.dtype)
+        parts = jax.device_get((memory.count[..., None], memory.first, memory.sums, memory.last))
+        # In double precision, which here costs nothing.
+        count, first, sums, last = (np.asarray(part, float) for part in parts)
+        means = np.where(count > 0, first + sums / np.maximum(count, 1), np.nan)
         found = {name: means[..., i] for i, name in enumerate(memory.names)}
         found |= {name: last[..., i] for i, name in enumerate(memory.last_names)}
         if self.custom is not None:
