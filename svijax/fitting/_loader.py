@@ -31,7 +31,7 @@ class HostBatch(NamedTuple):
 
     leaves: list[np.ndarray]
     structure: Any
-    count: int
+    length: int
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,14 @@ class Loader:
 
     def _check(self, host: HostBatch, number: int) -> None:
         size = self.batches.size
-        if not 1 <= host.count <= size:
+        if not 1 <= host.length <= size:
             raise LoaderError(
                 message(
-                    f"batch {number} of the loader has {host.count} rows.",
+                    f"batch {number} of the loader has {host.length} rows.",
                     expected=f"1 to {size}, as Batches(size={size}) says",
-                    got=host.count,
-                    fix=f"give the loader batch_size={size}, or Batches size={host.count}."
-                    if host.count
+                    got=host.length,
+                    fix=f"give the loader batch_size={size}, or Batches size={host.length}."
+                    if host.length
                     else "leave empty batches out.",
                 )
             )
@@ -164,12 +164,12 @@ class Loader:
                     got=f"rows={entry!r}",
                 )
             )
-        rows = batch[entry]
+        rows = batch[entry]  # type: ignore[index]
         if not (isinstance(rows, np.ndarray) and rows.ndim == 1 and jnp.issubdtype(rows.dtype, jnp.integer)):
             raise LoaderError(
                 message(
                     f"batch {number} of the loader: entry {entry!r} holds no row numbers.",
-                    expected=f"integers of shape ({host.count},)",
+                    expected=f"integers of shape ({host.length},)",
                     got=f"shape {rows.shape}, {rows.dtype}"
                     if isinstance(rows, np.ndarray)
                     else type(rows).__name__,

@@ -61,7 +61,7 @@ class Reader:
     ) -> None:
         # Settings of JAX belong to a thread: the reader's are those of the one that makes it.
         self._wide = jnp.result_type(float) == jnp.float64
-        self._device = jax.config.jax_default_device
+        self._device = jax.config.jax_default_device  # type: ignore[attr-defined]
         self._loader = Loader(batches, skip, self._wide)
         self._batches, self._group, self._limit, self._put = batches, group, limit, put
         self._turn = threading.Condition()
@@ -179,9 +179,9 @@ class _Stack:
 
     def add(self, host: HostBatch) -> None:
         for array, x in zip(self._arrays, host.leaves, strict=True):
-            array[self.steps, : host.count] = x
-            array[self.steps, host.count :] = x[:1]
-        self.counts[self.steps] = host.count
+            array[self.steps, : host.length] = x
+            array[self.steps, host.length :] = x[:1]
+        self.counts[self.steps] = host.length
         self.steps += 1
 
     def another(self) -> _Stack:
