@@ -255,7 +255,7 @@ def test_an_exception_of_a_callback_is_raised():
         run(svijax.SVI(normal_model, normal_guide, 0.05), 5, Y, callback=fail)
 
 
-def test_the_bar_shows_the_loss(capsys):
+def test_the_bar_shows_the_elbo(capsys):
     svijax.SVI(normal_model, normal_guide, 0.05).run(jax.random.key(0), 50, Y)
     text = capsys.readouterr().err
     assert "ELBO" in text and "50" in text
