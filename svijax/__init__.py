@@ -22,10 +22,12 @@ from .effects import sample as sample
 from .effects import scan as scan
 from .effects import subsample as subsample
 from .fitting import SVI as SVI
+from .fitting import Chains as Chains
 from .fitting import Checkpoint as Checkpoint
 from .fitting import Status as Status
 from .fitting import SVIRunResult as SVIRunResult
 from .fitting import SVIState as SVIState
+from .fitting import lr_sweep as lr_sweep
 from .objectives import SVGD as SVGD
 from .objectives import EnergyDistance as EnergyDistance
 from .objectives import ImportanceWeightedELBO as ImportanceWeightedELBO

@@ -1,7 +1,9 @@
 """SVI: state, step, loop, chains, and what a run gives back."""
 
+from ._agreement import Agreement as Agreement
 from ._averaging import Average as Average
 from ._batches import Batches as Batches
+from ._chains import Chains as Chains
 from ._checkpoint import Checkpoint as Checkpoint
 from ._explain import Explanation as Explanation
 from ._files import read_metadata as read_metadata
@@ -13,6 +15,9 @@ from ._report import Callback as Callback
 from ._report import Report as Report
 from ._result import SVIRunResult as SVIRunResult
 from ._result import Timings as Timings
+from ._rhat import gelman_rubin as gelman_rubin
+from ._rhat import split_gelman_rubin as split_gelman_rubin
+from ._stacking import Stacking as Stacking
 from ._state import SVIState as SVIState
 from ._state import from_view as from_view
 from ._state import optim_view as optim_view
@@ -26,6 +31,8 @@ from ._substeps import differentiate as differentiate
 from ._substeps import draw_guide as draw_guide
 from ._substeps import replay_model as replay_model
 from ._svi import SVI as SVI
+from ._sweep import SweepResult as SweepResult
+from ._sweep import lr_sweep as lr_sweep
 from ._writers import CSV as CSV
 from ._writers import JSONLines as JSONLines
 from ._writers import TensorBoard as TensorBoard

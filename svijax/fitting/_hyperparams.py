@@ -28,21 +28,25 @@ def settable(optim: Any) -> Any:
     """
     if not is_rate(optim):
         return optim
-    return _adam_at(float(optim)) if is_concrete(optim) else injected(optax.adam, optim)
+    return injected(optax.adam, optim)
 
 
 def injected(make: Callable[[Any], Any], rate: Any) -> optax.GradientTransformationExtraArgs:
-    """``make(rate)`` with the rate in its state, where alone it is looked up."""
+    """``make(rate)`` with the rate in its state, where alone it is looked up. Equal for equal arguments."""
+    try:
+        return _injected_once(make, float(rate)) if is_concrete(rate) else _injected(make, rate)
+    except TypeError:  # a function that has no hash
+        return _injected(make, rate)
 
+
+def _injected(make: Callable[[Any], Any], rate: Any) -> optax.GradientTransformationExtraArgs:
     def at(learning_rate: Any) -> Any:
         return make(learning_rate)
 
     return optax.inject_hyperparams(at)(learning_rate=rate)
 
 
-@lru_cache(maxsize=64)
-def _adam_at(rate: float) -> optax.GradientTransformationExtraArgs:
-    return injected(optax.adam, rate)
+_injected_once = lru_cache(maxsize=64)(_injected)
 
 
 def set_hyperparams(state: SVIState, values: Mapping[str, Any]) -> SVIState:
