@@ -88,6 +88,7 @@ class Placement:
         if isinstance(feed, InMemory):
             spec = self._in_blocks(feed.spec)
             return replace(feed, data=self._rows(feed.data, WHOLE), rest=rest, spec=spec)
+        self._in_blocks(feed.spec)
         counts, first = (jax.device_put(x, self.sharding()) for x in (feed.counts, feed.first))
         return replace(
             feed, data=self._rows(feed.data, PartitionSpec(None)), counts=counts, first=first, rest=rest
@@ -208,7 +209,8 @@ class Placement:
                 message(
                     f"the batches cannot be shared out along the axis {self.data_axis!r} of the mesh.",
                     expected=f"a size, and shards if you state them, that are multiples of {self.shards} devices",
-                    got=f"size {spec.size}" + (f", shards {spec.shards}" if spec.shards > 1 else ""),
+                    got=f"size {spec.size}"
+                    + (f", shards {spec.shards}" if spec.shards not in (1, self.shards) else ""),
                     fix=f"Batches(..., size={max(spec.size // self.shards, 1) * self.shards}).",
                 )
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -52,7 +52,8 @@ def supply_of(
 ) -> Iterator[Supply]:
     """The supply of a run; what reads batches in the background ends with it.
 
-    ``steps``: where it begins and ends, counted from the run's first. ``shards``: blocks of rows that the data lie in on the devices.
+    ``steps``: where it begins and ends, counted from the run's first. ``shards``: blocks of rows that arrays lie in
+    on the devices.
     """
     batches = options.batches
     if batches is None or batches.in_memory:
@@ -61,7 +62,7 @@ def supply_of(
         return
     _check_words(batches, kwargs, chains)
     rest, static = split_arguments(args, kwargs)
-    spec = _spec(batches, shards)
+    spec = replace(_spec(batches, 1), shards=1)  # the rows of a batch from outside lie as they come
     begun = 0 if options.init_state is None else int(jax.device_get(options.init_state.step).max())
     with Reader(batches, skip=steps[0], limit=max(1, steps[1] - steps[0])) as reader:
         feeds = _groups(reader, rest, static, spec, place, begun + steps[0])

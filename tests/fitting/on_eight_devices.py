@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ import svijax.distributions as dist
 from svijax import SVI
 from svijax.base import ArgumentError, DataError, split_arguments
 from svijax.distributions import constraints
+from svijax.fitting import Batches
 from svijax.fitting._chunk import Chunk, first_carry
 from svijax.fitting._feed import Whole
 from svijax.fitting._sharding import placement_of, settled
@@ -182,6 +183,61 @@ def test_a_second_chunk_compiles_nothing(count_compiles: Any) -> None:
     assert seen.count == 0
 
 
+# Minibatches
+
+
+def read_from_outside() -> Iterator[Any]:
+    for start in range(0, ROWS, 48):
+        yield X[start : start + 48], Y[start : start + 48]
+
+
+def test_a_batch_takes_as_many_rows_from_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = texts_of_programs(monkeypatch)
+    found = LOGISTIC.run(
+        KEY, STEPS, progress_bar=False, batches=Batches((X, Y), 48), mesh=LINE, data_axis="data"
+    )
+    assert_same(found, LOGISTIC.run(KEY, STEPS, progress_bar=False, batches=Batches((X, Y), 48, shards=8)))
+    assert collectives(texts[0]) == ({"all-reduce": 1}, {})
+    assert devices_of(found.call.args[0]) == 8
+
+
+@pytest.mark.slow
+def test_batches_from_outside_are_shared_out() -> None:
+    batches = Batches(read_from_outside, 48, total=ROWS)
+    found = LOGISTIC.run(KEY, STEPS, progress_bar=False, batches=batches, mesh=LINE, data_axis="data")
+    assert_same(found, LOGISTIC.run(KEY, STEPS, progress_bar=False, batches=batches))
+
+
+@pytest.mark.slow
+def test_batches_of_chains_and_of_amortised_guides() -> None:
+    for svi, mesh, options in (
+        (LOGISTIC, GRID, {"num_chains": 8, "chain_axis": "chains"}),
+        (AMORTISED, LINE, {}),
+    ):
+        chains = {"num_chains": options["num_chains"]} if options else {}
+        shards = mesh.shape["data"]
+        found = svi.run(
+            KEY, 30, progress_bar=False, batches=Batches((X, Y), 48), mesh=mesh, data_axis="data", **options
+        )
+        alone = svi.run(KEY, 30, progress_bar=False, batches=Batches((X, Y), 48, shards=shards), **chains)
+        assert_same(found, alone)
+
+
+def texts_of_programs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that gets the text of the program of each run on a mesh, at its first chunk."""
+    texts: list[str] = []
+    take = Chunk.__call__
+
+    def call(self: Chunk, feed: Any, carry: Any, count: int) -> Any:
+        if not count and self.placement is not None:
+            lowered = self.function.lower(self.watchers, feed, carry, np.int32(0))
+            texts.append(lowered.compile().as_text())
+        return take(self, feed, carry, count)
+
+    monkeypatch.setattr(Chunk, "__call__", call)
+    return texts
+
+
 # Parameters that the user has sharded
 
 
@@ -275,6 +331,13 @@ def refused(kind: type[Exception], words: Mapping[str, Any] | list[str], *args: 
 def test_a_length_that_the_axis_does_not_divide() -> None:
     words = ["argument 'X'", "8 devices divide", "398 rows", "leave out 6 rows (x[:392])", "PartitionSpec()"]
     refused(DataError, words, X[:398], Y[:398], mesh=LINE, data_axis="data")
+
+
+@pytest.mark.parametrize("data", [(X, Y), read_from_outside], ids=["arrays", "iterable"])
+def test_a_batch_size_that_the_axis_does_not_divide(data: Any) -> None:
+    batches = Batches(data, 50, total=ROWS)
+    with pytest.raises(ArgumentError, match=r"multiples of 8 devices\n.*size 50\n.*size=48"):
+        LOGISTIC.run(KEY, 1, progress_bar=False, batches=batches, mesh=LINE, data_axis="data")
 
 
 def test_an_axis_without_a_mesh() -> None:
