@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,14 +104,6 @@ class Keeper:
 
         :raises CheckpointError: the folder cannot be written. :raises DamagedCheckpointError: see ``on_damaged``.
         """
-        if not isinstance(options, Checkpoint):
-            raise ArgumentError(
-                message(
-                    "checkpoint= is a Checkpoint.",
-                    got=repr(options),
-                    fix="write checkpoint=svijax.Checkpoint(folder).",
-                )
-            )
         self.options, self._clock = options, clock
         self._hosts = Hosts(None) if hosts is None else hosts
         self.folder = Path(options.folder)
@@ -211,13 +204,16 @@ class Keeper:
         if self._saved < step >= taken:
             self.save(step, carry, losses)
         self.wait()
-        self._pool.shutdown()
 
     def wait(self) -> None:
         """Until the last save is on the disk; what it raised is raised here."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
+
+    def close(self) -> None:
+        """No write goes on after this, however the run ended."""
+        self._pool.shutdown()
 
     def _write(self, step: int, found: Mapping[str, Entry], new: np.ndarray | None) -> None:
         # The losses first: a checkpoint that is there has its losses.
@@ -234,6 +230,27 @@ class Keeper:
             ours = NAME.fullmatch(path.name) or LOSSES.fullmatch(path.name)
             if ours and path.name not in stay:
                 path.unlink(missing_ok=True)
+
+
+@contextmanager
+def keeping(options: Any, hosts: Hosts) -> Iterator[Keeper | None]:
+    """The keeper of a run, if it has ``checkpoint=``."""
+    if options is None:
+        yield None
+        return
+    if not isinstance(options, Checkpoint):
+        raise ArgumentError(
+            message(
+                "checkpoint= is a Checkpoint.",
+                got=repr(options),
+                fix="write checkpoint=svijax.Checkpoint(folder).",
+            )
+        )
+    keeper = Keeper(options, hosts)
+    try:
+        yield keeper
+    finally:
+        keeper.close()
 
 
 def _path(folder: Path, step: int) -> Path:

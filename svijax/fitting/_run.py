@@ -15,7 +15,7 @@ import numpy as np
 from svijax.base import ArgumentError, CheckpointError, LoaderError, NonFiniteError, as_key, message
 
 from ._chains import Chains, as_chains
-from ._checkpoint import Keeper
+from ._checkpoint import Keeper, keeping
 from ._chunk import Chunk, compile_together, first_carry
 from ._feed import Feed, call_at
 from ._host import Fit
@@ -53,10 +53,12 @@ def run(
     clock = time.perf_counter()
     placement = options.placement((args, kwargs))
     hosts = Hosts(None if placement is None else placement.mesh)
-    keeper = None if options.checkpoint is None else Keeper(options.checkpoint, hosts)
     place, shards = partial(placed, placement, svi.model), 1 if placement is None else placement.shards
-    steps = 0 if keeper is None else keeper.step, num_steps
-    with standing_on(placement), supply_of(options, args, kwargs, place, chains, steps, shards) as supply:
+    with (
+        keeping(options.checkpoint, hosts) as keeper,
+        standing_on(placement),
+        supply_of(options, args, kwargs, place, chains, (_taken(keeper), num_steps), shards) as supply,
+    ):
         rng_key, options = _on_devices(svi, placement, rng_key, options, chains)
         options = _with_sites(svi, rng_key, supply.first, options, chains)
         state = _state(svi, rng_key, supply.first, options, chains, placement)
@@ -83,6 +85,11 @@ def run(
     if options.on_nonfinite == "raise" and np.any(np.asarray(result.status) == Status.NONFINITE):
         raise _nonfinite(result)
     return result
+
+
+def _taken(keeper: Keeper | None) -> int:
+    """Steps that were taken before this process."""
+    return 0 if keeper is None else keeper.step
 
 
 def _settable(svi: SVI, chains: Chains | None) -> SVI:

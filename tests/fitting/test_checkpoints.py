@@ -309,3 +309,14 @@ def test_other_processes_may_read_the_last_state(tmp_path):
     fitted = run(50).params
     assert loc == fitted["loc"]
     np.testing.assert_allclose(np.exp(scale), fitted["scale"], rtol=1e-6)
+
+
+def test_a_write_under_way_is_awaited_when_a_callback_raises(tmp_path, monkeypatch):
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (time.sleep(0.05), sync(handle)))
+    keep = Checkpoint(tmp_path, every_steps=20)
+    with pytest.raises(ZeroDivisionError):
+        run(300, checkpoint=keep, callback=Breaks(40, ZeroDivisionError))
+    assert [p.name for p in tmp_path.glob("step*")] == ["step-000000000020.svijax"]
+    assert not list(tmp_path.glob(".*"))
+    same(run(300, checkpoint=keep), run(300))
