@@ -4,7 +4,7 @@
 
 DIR holds the IDX files of MNIST. 50 latents, networks of 200 and 200 tanh units, pixels drawn anew from their
 intensities at each step. Adam has the eight rates of the paper, each for three times as many epochs as the one before,
-where there are the paper's 3,280 epochs, and a cosine schedule where there are fewer. A run that was killed goes on from
+where there are the 3,280 epochs of it, and a cosine schedule where there are fewer. A run that was killed goes on from
 its checkpoint in --folder when it is started again. The test log-likelihood is that of 5,000 importance-weighted draws
 an image. The paper has −86.76, −85.54, −84.78 nats for 1, 5, 50 particles after 3,280 epochs.
 """
