@@ -39,6 +39,7 @@ from ._stack import Asked as Asked
 from ._stack import Handler as Handler
 from ._stack import ask as ask
 from ._stack import has_plates as has_plates
+from ._stack import is_innermost as is_innermost
 from ._stack import label as label
 from ._stack import no_handlers as no_handlers
 from ._stack import outside as outside

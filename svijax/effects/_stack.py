@@ -130,6 +130,12 @@ def has_plates() -> bool:
     return any(h.is_plate for h in _STACK.get())
 
 
+def is_innermost(handler: Handler) -> bool:
+    """Whether no other handler of its class stands further in."""
+    kind = type(handler)
+    return next((h for h in reversed(_STACK.get()) if isinstance(h, kind)), handler) is handler
+
+
 def where() -> str:
     """The word for the running program: "model", "guide", or "program" where nobody said."""
     for handler in reversed(_STACK.get()):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jax.scipy.special import ndtri
 from svijax.base import as_jax, as_key
 from svijax.density import NoiseLayout, Program, abstractly, run_guide
 from svijax.effects import KeyRequest, Sample, no_handlers, perform
-from svijax.handlers import Trace, supply
+from svijax.handlers import Trace, compute, supply
 
 from ._initial import as_strategy, init_to_uniform, initial_values
 from ._latents import Latent, find_latents
@@ -33,10 +33,14 @@ class AutoGuide(ABC):
     prefix: str = "auto"
     init_loc_fn: Any = init_to_uniform
 
+    # Its parameters are those of distributions: nothing computes with them in fewer bits.
+    keeps_dtype: ClassVar[bool] = True
+
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """State the guide's sites; the values of the latents by name."""
         args, kwargs = as_jax(args, kwargs)
-        return self.draw(find_latents(self.model, args, kwargs), args, kwargs)
+        with compute(dtype=None):
+            return self.draw(find_latents(self.model, args, kwargs), args, kwargs)
 
     @abstractmethod
     def draw(

@@ -17,6 +17,7 @@ from ._lift import lift as lift
 from ._mask import both as both
 from ._mask import mask as mask
 from ._noise import noise as noise
+from ._precision import compute as compute
 from ._replay import replay as replay
 from ._scale import scale as scale
 from ._scope import scope as scope
