@@ -10,7 +10,7 @@ import jax
 
 from svijax.base import ArgumentError, message
 
-from ._network import keep, weights, what
+from ._network import Held, weights, what
 from ._network import state as held_state
 from ._paths import by_path, filled, without
 from ._priors import Prior
@@ -55,18 +55,18 @@ class StatefulModule:
     """
 
     module: Any
-    _held: dict[str, Any]
+    _held: Held
     _like: Any
     axis_name: Hashable = "batch"
 
     @property
     def state(self) -> Any:
         """The ``eqx.nn.State`` as it is now."""
-        return unpacked(self._like, self._held)
+        return unpacked(self._like, self._held.values)
 
     def keep(self, state: Any) -> None:
-        """Carry this state on. :raises ModelError: it has not the entries and shapes of the old one."""
-        keep(self._held, packed(state))
+        """Carry this state on. :raises ModelError: as calls of a ``Network`` with a state."""
+        self._held.keep(packed(state))
 
     def __call__(self, *rows: Any, key: jax.Array | None = None, **kwargs: Any) -> Any:
         """The output for rows on the leading axes. ``key``: for dropout, split into one for each row."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import get_opaque_trace_state
 
 from svijax.base import MissingKeyError, ModelError, message
 from svijax.effects import KeyRequest, has_plates, makes_value, mutable, param, perform, sample, where
@@ -19,24 +20,69 @@ Tree = Any
 
 
 @dataclass(frozen=True, eq=False)
+class Held:
+    """The state that a network carries in this run. ``level``: the JAX transformation that it was stated in."""
+
+    name: str
+    values: dict[str, Any]
+    level: Any
+
+    def keep(self, after: dict[str, Any]) -> None:
+        """Write the new state, through which no gradient flows.
+
+        :raises ModelError: it has not the entries and shapes of the old one, or is of an inner transformation.
+        """
+        old, new = by_path(self.values), by_path(after)
+        shapes = [{path: jnp.shape(leaf) for path, leaf in leaves.items()} for leaves in (old, new)]
+        if shapes[0] != shapes[1]:
+            raise ModelError(
+                message(
+                    f"{what(self.name)}: its state changed its entries or their shapes in a call.",
+                    expected=shapes[0],
+                    got=shapes[1],
+                    fix="make every entry where the module is made, of the shape that it keeps.",
+                )
+            )
+        if all(new[path] is leaf for path, leaf in old.items()):
+            return
+        if get_opaque_trace_state() != self.level:
+            raise ModelError(
+                message(
+                    f"{what(self.name)}: it has a state and is called inside a jax.vmap, jit, scan or the like, "
+                    "which the new state cannot leave.",
+                    fix="call it outside of the transformation, on all rows at once; or in evaluation mode, "
+                    "where the state stays as it is.",
+                )
+            )
+        self.values.update(jax.lax.stop_gradient(after))
+
+
+@dataclass(frozen=True, eq=False)
 class Network:
     """A network at the weights of this run: ``net(x)``.
 
-    ``params``: its weights, those with a prior as they were drawn. ``state``: what it carries from step to step, a
-    dictionary that calls write to; None if it has no state. ``apply``: (params, *args) ↦ output, or with a state
-    (params, state, *args) ↦ (output, new state), both pure.
+    ``params``: its weights, those with a prior as they were drawn. ``apply``: (params, *args) ↦ output, or with a
+    state (params, state, *args) ↦ (output, new state), both pure.
     """
 
     params: Tree
     apply: Callable[..., Any]
-    state: dict[str, Any] | None = None
+    held: Held | None = None
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """What it carries from step to step, as it is now; None if it has no state."""
+        return None if self.held is None else dict(self.held.values)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The output; the state moves on. With a state not to be called inside a ``jax.vmap`` of your own."""
-        if self.state is None:
+        """The output; the state moves on.
+
+        :raises ModelError: with a state, inside a ``jax.vmap`` (or jit, scan) of your own.
+        """
+        if self.held is None:
             return self.apply(self.params, *args, **kwargs)
-        output, after = self.apply(self.params, dict(self.state), *args, **kwargs)
-        keep(self.state, after)
+        output, after = self.apply(self.params, self.state, *args, **kwargs)
+        self.held.keep(after)
         return output
 
 
@@ -71,28 +117,11 @@ def weights(name: str, init: Any, prior: Prior | None = None, divider: str = "/"
     return filled(tree, values, what(name))
 
 
-def state(name: str, init: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def state(name: str, init: Callable[[], dict[str, Any]]) -> Held:
     """The state that the network carries, under ``{name}$state``; ``init`` is asked only where there is none yet."""
     known = mutable(state_name(name))
-    return mutable(state_name(name), init()) if known is None else known
-
-
-def keep(held: dict[str, Any], after: dict[str, Any]) -> None:
-    """Write the new state, through which no gradient flows.
-
-    :raises ModelError: it has not the entries and shapes of the old one.
-    """
-    old, new = ({path: jnp.shape(leaf) for path, leaf in by_path(tree).items()} for tree in (held, after))
-    if old != new:
-        raise ModelError(
-            message(
-                f"{where()}: a network's state changed its entries or their shapes in a call.",
-                expected=old,
-                got=new,
-                fix="make every entry where the module is made, of the shape that it keeps.",
-            )
-        )
-    held.update(jax.lax.stop_gradient(after))
+    values = mutable(state_name(name), init()) if known is None else known
+    return Held(name, values, get_opaque_trace_state())
 
 
 def init_key(name: str) -> jax.Array:

@@ -100,7 +100,7 @@ def _bound(name: str, parts: Parts, params: Any) -> Network:
     if not parts.carried:
         return Network(params, lambda params, *args, **kwargs: apply(params, {}, *args, **kwargs)[0])
     held = state(name, lambda: parts.state)
-    filled(parts.state, by_path(held), f"{what(name)}, state")
+    filled(parts.state, by_path(held.values), f"{what(name)}, state")
     return Network(params, apply, held)
 
 

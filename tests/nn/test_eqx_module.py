@@ -102,7 +102,7 @@ def test_the_state_by_hand_and_by_call() -> None:
     states = [trace(program).get_trace()["net$state"].value for program in (by_hand, by_call)]
     close(states[0], states[1], 1e-6)
     assert states[0]["0"] == 2
-    with pytest.raises(ModelError, match="a network's state changed its entries or their shapes"):
+    with pytest.raises(ModelError, match="network 'net': its state changed its entries or their shapes"):
         eqx_module("net", module, start).keep({"mean": jnp.zeros(())})
 
 

@@ -248,9 +248,32 @@ def test_a_state_that_changes_its_shape_is_an_error(after: Any) -> None:
     net = functional_module("net", W, lambda params, state: (0.0, after), state=START)
     with pytest.raises(
         ModelError,
-        match=r"a network's state changed its entries or their shapes in a call[\s\S]*'mean': \(\)",
+        match=r"network 'net': its state changed its entries or their shapes in a call[\s\S]*'mean': \(\)",
     ):
         net()
+
+
+@pytest.mark.parametrize(
+    "transformed",
+    [jax.vmap, jax.jit, jax.checkpoint, lambda f: lambda x: jax.lax.scan(lambda c, r: (c, f(r)), 0, x)[1]],
+)
+def test_a_state_cannot_leave_a_transformation(transformed: Any) -> None:
+    def program(x: Any) -> Any:
+        net = functional_module("net", W, centred, state=START)
+        still = functional_module(
+            "still", W, lambda params, state, x: (x + state["mean"], state), state=START
+        )
+        np.testing.assert_allclose(transformed(still)(x), x)
+        return transformed(net)(x)
+
+    with pytest.raises(ModelError) as error:
+        program(X)
+    assert str(error.value) == (
+        "program network 'net': it has a state and is called inside a jax.vmap, jit, scan or the like, which the "
+        "new state cannot leave.\n"
+        "  fix:      call it outside of the transformation, on all rows at once; or in evaluation mode, where the "
+        "state stays as it is."
+    )
 
 
 # The room

@@ -101,6 +101,8 @@ def test_the_fitted_module_and_prediction_by_running_statistics() -> None:
     predict = Predictive(model, params={**fit.params, **fit.state.mutable}, num_samples=1)
     close(predict(KEY, X[:2], train=False)["mean"][0], fitted(X[:2]))
     assert not np.allclose(fitted(X[:2]), steady(X[:2]))
+    by_row = jax.vmap(nnx_module("net", steady))(X)
+    np.testing.assert_allclose(by_row, steady(X), rtol=1e-4, atol=1e-6)
     fitted.train()
     fitted(X)  # a module of its own, which may be changed
     np.testing.assert_array_equal(steady.norm.mean.get_value(), 0)
