@@ -15,6 +15,7 @@ from svijax.base import captured
 from svijax.density import Program
 
 from ._feed import Feed, Group
+from ._hosts import read
 from ._state import SVIState
 from ._structure import describe, plain
 
@@ -29,7 +30,7 @@ def signature_of(
 
     ``state``: the first one. Of the arrays that programs read from closures and globals only a checksum.
     """
-    steps = np.asarray(state.step)
+    steps = read(state.step)
     return {
         "parameters": {n: ", ".join(map(str, s)) for n, s in state.free.layout.describe().items()},
         "chains": steps.shape[0] if steps.ndim else None,
