@@ -143,10 +143,10 @@ state = restore(path, like)
 print(read_metadata(path))
 
 # %% [markdown]
-# In a new process the parameters make draws without the data (a row tells the widths), and the state goes on with data.
+# In a new process the parameters make draws without the data (a row tells its width), and the state goes on with data.
 
 # %%
-draws = svi.guide.sample_posterior(jax.random.key(1), state.params, x[:1], sample_shape=(1_000,))
+draws = svi.guide.sample_posterior(jax.random.key(1), state.params, x[:1], y[:1], sample_shape=(1_000,))
 print({name: value.shape for name, value in draws.items()})
 further = svi.run(None, 100, x, y, init_state=state, progress_bar=False)
 print("steps in all:", int(further.state.step))

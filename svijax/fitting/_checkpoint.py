@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,25 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from svijax.base import (
-    ArgumentError,
-    CheckpointError,
-    DamagedCheckpointError,
-    message,
-)
+from svijax.base import ArgumentError, CheckpointError, message
 from svijax.objectives import check_count
 
-from ._files import Entry, entries, fitted, read, write
+from ._checkpoint_folder import is_ours, last_good, path_of, prepare, steps_in
+from ._files import Entry, entries, fitted, write
 from ._hosts import Hosts
-from ._losses import LossFile, loss_file
-from ._replacing import TEMPORARY, PathLike, cannot_write
+from ._losses import LossFile
+from ._replacing import PathLike
 from ._structure import describe, differences
 
 SECONDS = 60.0
 """Between two saves, where nothing else is asked for."""
 
-NAME = re.compile(r"step-(\d+)\.svijax")
-LOSSES = re.compile(r"losses-[0-9a-f]+\.bin")
 ON_DAMAGED = ("raise", "previous")
 
 
@@ -78,19 +71,6 @@ class Checkpoint:
             )
 
 
-@dataclass(frozen=True)
-class Found:
-    """A checkpoint that was read. ``about``: what its run was about."""
-
-    path: Path
-    header: Mapping[str, Any]
-    entries: Mapping[str, Entry]
-    losses: LossFile
-    taken: np.ndarray
-    about: Mapping[str, Any]
-    step: int
-
-
 class Keeper:
     """The checkpoints of one run under way: what it found in the folder, when to save, and the saving.
 
@@ -108,15 +88,15 @@ class Keeper:
         self._hosts = Hosts(None) if hosts is None else hosts
         self.folder = Path(options.folder)
         if self._hosts.leads:
-            _prepare(self.folder)
+            prepare(self.folder)
         self._hosts.first(0)  # nobody looks before it is prepared
-        self._found = _last_good(self.folder, options.on_damaged) if options.resume else None
+        self._found = last_good(self.folder, options.on_damaged) if options.resume else None
         found = self._found
         self.step = 0 if found is None else found.step
         self.losses = [] if found is None else [found.taken]
         self._check_agreement()
         self._file = LossFile(f"losses-{os.urandom(8).hex()}.bin") if found is None else found.losses
-        self._known = [] if found is None else [s for s in _steps(self.folder) if s <= found.step]
+        self._known = [] if found is None else [s for s in steps_in(self.folder) if s <= found.step]
         self._saved, self._when = self.step, clock()
         self._about: Mapping[str, Any] = {}
         self._structure: Mapping[str, Any] = {}
@@ -219,16 +199,15 @@ class Keeper:
         # The losses first: a checkpoint that is there has its losses.
         self._file = self._file.append(self.folder, new)
         metadata = {"step": step, "losses": self._file.as_json(), "about": self._about}
-        write(_path(self.folder, step), found, self._structure, metadata)
+        write(path_of(self.folder, step), found, self._structure, metadata)
         self._known = [*(s for s in self._known if s != step), step][-self.options.keep :]
         self._forget()
 
     def _forget(self) -> None:
         """Delete what is not of the last checkpoints of this run; the newest is whole by now."""
-        stay = {_path(self.folder, step).name for step in self._known} | {self._file.name}
+        stay = {path_of(self.folder, step).name for step in self._known} | {self._file.name}
         for path in sorted(self.folder.iterdir()):
-            ours = NAME.fullmatch(path.name) or LOSSES.fullmatch(path.name)
-            if ours and path.name not in stay:
+            if is_ours(path) and path.name not in stay:
                 path.unlink(missing_ok=True)
 
 
@@ -251,65 +230,3 @@ def keeping(options: Any, hosts: Hosts) -> Iterator[Keeper | None]:
         yield keeper
     finally:
         keeper.close()
-
-
-def _path(folder: Path, step: int) -> Path:
-    return folder / f"step-{step:012d}.svijax"
-
-
-def _steps(folder: Path) -> list[int]:
-    """The steps of which the folder has checkpoints, in their order."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(match[1]) for path in folder.iterdir() if (match := NAME.fullmatch(path.name)))
-
-
-def _prepare(folder: Path) -> None:
-    """Make the folder, try to write into it, and delete what a killed process left half written."""
-    probe = folder / f".probe.{os.getpid()}{TEMPORARY}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        for path in folder.glob(f".*{TEMPORARY}"):
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-
-
-def _last_good(folder: Path, on_damaged: str) -> Found | None:
-    """The checkpoint with the most steps, or with the most among those that can be read."""
-    steps = _steps(folder)
-    for i, step in enumerate(reversed(steps)):
-        try:
-            return _read(folder, step)
-        except DamagedCheckpointError as error:
-            before = steps[: len(steps) - 1 - i]
-            if on_damaged == "previous" and before:
-                continue
-            fix = "there is none before it: Checkpoint(..., resume=False) begins anew."
-            if before:
-                fix = f"there is one of step {before[-1]}: Checkpoint(..., on_damaged='previous') takes it."
-            summary = str(error).split("\n")[0]
-            raise DamagedCheckpointError(message(summary, got=_got(error), fix=fix)) from error
-    return None
-
-
-def _got(error: Exception) -> str:
-    lines = [line.split(":", 1)[1].strip() for line in str(error).split("\n") if line.startswith("  got:")]
-    return lines[0] if lines else ""
-
-
-def _read(folder: Path, step: int) -> Found:
-    path = _path(folder, step)
-    header, found = read(path)
-    metadata = header["metadata"]
-    if not {"step", "losses", "about"} <= metadata.keys():
-        raise DamagedCheckpointError(
-            message(
-                f"{str(path)!r} is no checkpoint of a run.",
-                got="a file that svijax.fitting.save was asked for",
-            )
-        )
-    losses = loss_file(metadata["losses"])
-    taken = losses.read(folder)
-    return Found(path, header, found, losses, taken, metadata["about"], metadata["step"])
