@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from svijax.base import ArgumentError, CheckpointError, LoaderError, NonFiniteError, as_key, message
+from svijax.optim import check_injected
 
 from ._chains import Chains, as_chains
 from ._checkpoint import Keeper, keeping
@@ -146,7 +147,9 @@ def _state(
         state = jax.tree.map(jnp.copy, state) if options.donate else state
     else:
         state = _first(svi, as_key(rng_key), feed, options, chains, placement)
-    return state if chains is None else set_hyperparams(state, chains.hyperparams or {})
+    state = state if chains is None else set_hyperparams(state, chains.hyperparams or {})
+    check_injected(state.optim_state)
+    return state
 
 
 def _first(

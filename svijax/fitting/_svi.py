@@ -28,7 +28,7 @@ from svijax.base import (
 )
 from svijax.density import Program, bind, draw, noise_layout
 from svijax.objectives import Objective, Trace_ELBO, check_count
-from svijax.optim import as_transformation
+from svijax.optim import as_transformation, check_injected
 
 from ._feed import Feed, Whole, call_at
 from ._init import explain_checks, make_state
@@ -260,6 +260,7 @@ class SVI:
             call = call_at(feed, attempt, np.int32(0))
             programs = call.bind(self.model), call.bind(self.guide)
             explain_checks(*programs, self.objective, attempt, start, call.args, call.kwargs)
+        check_injected(state.optim_state)
         return state
 
     def init_function(

@@ -10,5 +10,6 @@ from ._peers import Momentum as Momentum
 from ._peers import RMSProp as RMSProp
 from ._peers import RMSPropMomentum as RMSPropMomentum
 from ._per_site import per_site as per_site
+from ._rate import check_injected as check_injected
+from ._rate import is_rate as is_rate
 from ._transformation import as_transformation as as_transformation
-from ._transformation import is_rate as is_rate

@@ -1,6 +1,7 @@
 """Optimisers by the names that NumPyro's and Pyro's users know, as optax transformations.
 
-``step_size`` is a number or a schedule: a function of the step number. g is the gradient of the loss.
+``step_size`` is a number greater than zero, or a schedule: a function of the step number. g is the gradient of the
+loss. A number that moves nothing, or is not finite, is an ``ArgumentError``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import optax
 from svijax.base import ArgumentError, message
 
 from ._cached import cached
+from ._rate import step_size as checked
 
 
 @cached
@@ -19,7 +21,7 @@ def Adam(
     step_size: Any, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformationExtraArgs:
     """x ← x − η m̂ / (√v̂ + ε), m̂ and v̂ the moving averages of g and g² (less their start at 0)."""
-    return optax.adam(step_size, b1=b1, b2=b2, eps=eps)
+    return optax.adam(checked(step_size), b1=b1, b2=b2, eps=eps)
 
 
 @cached
@@ -27,25 +29,27 @@ def ClippedAdam(
     step_size: Any, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, clip_norm: float = 10.0
 ) -> optax.GradientTransformationExtraArgs:
     """Adam on gradients whose every entry is clipped to ±``clip_norm``."""
-    return optax.chain(optax.clip(clip_norm), optax.adam(step_size, b1=b1, b2=b2, eps=eps))
+    return optax.chain(optax.clip(clip_norm), optax.adam(checked(step_size), b1=b1, b2=b2, eps=eps))
 
 
 @cached
 def SGD(step_size: Any) -> optax.GradientTransformationExtraArgs:
     """x ← x − η g."""
-    return optax.sgd(step_size)
+    return optax.sgd(checked(step_size))
 
 
 @cached
 def Momentum(step_size: Any, mass: float) -> optax.GradientTransformationExtraArgs:
     """v ← μ v + g, x ← x − η v, with μ = ``mass``."""
-    return optax.sgd(step_size, momentum=mass)
+    return optax.sgd(checked(step_size), momentum=mass)
 
 
 @cached
 def RMSProp(step_size: Any, gamma: float = 0.9, eps: float = 1e-8) -> optax.GradientTransformationExtraArgs:
     """s ← γ s + (1 − γ) g², x ← x − η g / √(s + ε)."""
-    return optax.chain(optax.scale_by_rms(decay=gamma, eps=eps), optax.scale_by_learning_rate(step_size))
+    return optax.chain(
+        optax.scale_by_rms(decay=gamma, eps=eps), optax.scale_by_learning_rate(checked(step_size))
+    )
 
 
 @cached
@@ -55,7 +59,7 @@ def RMSPropMomentum(
     """s ← γ s + (1 − γ) g², v ← μ v + η g / √(s + ε), x ← x − v, with μ = ``momentum``."""
     return optax.chain(
         optax.scale_by_rms(decay=gamma, eps=eps),
-        optax.scale_by_learning_rate(step_size),
+        optax.scale_by_learning_rate(checked(step_size)),
         optax.trace(decay=momentum),
     )
 
@@ -66,7 +70,7 @@ def Adagrad(step_size: Any, momentum: float = 0.9) -> optax.GradientTransformati
     return optax.chain(
         optax.scale_by_rss(initial_accumulator_value=0.0, eps=0.0),
         optax.ema(momentum, debias=False),
-        optax.scale_by_learning_rate(step_size),
+        optax.scale_by_learning_rate(checked(step_size)),
     )
 
 

@@ -13,7 +13,8 @@ from svijax.base import ArgumentError, UnknownNameError, message
 
 from ._cached import cached
 from ._peers import Adam
-from ._transformation import as_transformation, check_rate, is_rate, is_schedule
+from ._rate import check_rate, is_rate
+from ._transformation import as_transformation, is_schedule
 
 _DEFAULT = -1
 
@@ -61,7 +62,7 @@ def _option(rule: Any, name: str) -> optax.GradientTransformationExtraArgs:
             )
         )
     if is_rate(rule):
-        rate = check_rate(rule)
+        rate = check_rate(rule, freezes=True)
         return _option("freeze", name) if isinstance(rate, float) and rate == 0.0 else Adam(rate)
     if not isinstance(rule, optax.GradientTransformation) and is_schedule(rule):
         return Adam(rule)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from svijax.base import ArgumentError, is_concrete, message
+from svijax.base import ArgumentError, message
 
 from ._peers import Adam
+from ._rate import check_rate, is_rate
 
 
 def as_transformation(optim: Any) -> optax.GradientTransformationExtraArgs:
@@ -21,7 +21,7 @@ def as_transformation(optim: Any) -> optax.GradientTransformationExtraArgs:
 
     A float, or an array without axes, is the step size of Adam. Equal optimisers give equal transformations.
 
-    :raises ArgumentError: neither a number nor an optax transformation.
+    :raises ArgumentError: neither a number nor an optax transformation; a rate of zero, or none that can be used.
     """
     if isinstance(optim, optax.GradientTransformationExtraArgs):
         return optim
@@ -47,32 +47,6 @@ class _WithoutExtras:
 
     def __call__(self, updates: Any, state: Any, params: Any = None, **extras: Any) -> tuple[Any, Any]:
         return self.transformation.update(updates, state, params)
-
-
-def is_rate(value: Any) -> bool:
-    """Whether the value is one real number, known or traced."""
-    if isinstance(value, bool | np.bool_):
-        return False
-    if isinstance(value, int | float):
-        return True
-    if not isinstance(value, np.generic | np.ndarray | jax.Array) or np.shape(value) != ():
-        return False
-    return jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
-
-
-def check_rate(rate: Any) -> Any:
-    """The rate: a Python float where its value is known.
-
-    :raises ArgumentError: it is negative, infinite or NaN.
-    """
-    if not is_concrete(rate):
-        return rate
-    number = float(rate)
-    if not (math.isfinite(number) and number >= 0.0):
-        raise ArgumentError(
-            message("a step size must be finite and not negative.", got=number, fix="try 1e-2, or 1e-3.")
-        )
-    return number
 
 
 def is_schedule(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 from small_models import Y, normal_guide, normal_model
 
@@ -78,3 +79,18 @@ def test_a_time_that_is_none_is_an_error(seconds: Any) -> None:
     with pytest.raises(ArgumentError) as error:
         MaxTime(seconds)
     assert "MaxTime: seconds is out of its range.\n  expected: a number, greater than 0" in str(error.value)
+
+
+@pytest.mark.parametrize("rate", [0.0, float("nan"), -0.1])
+def test_a_rate_that_moves_nothing_is_an_error_before_the_first_step(rate: float) -> None:
+    with pytest.raises(ArgumentError, match="a step size must be finite and greater than zero"):
+        svijax.SVI(normal_model, normal_guide, rate)
+    held = svijax.SVI(normal_model, normal_guide, optax.inject_hyperparams(optax.adam)(learning_rate=rate))
+    key = jax.random.key(0)
+    for start in (
+        lambda: held.init(key, Y),
+        lambda: held.run(key, 10, Y, progress_bar=False),
+        lambda: held.run(key, 10, Y, num_chains=2, progress_bar=False),
+    ):
+        with pytest.raises(ArgumentError, match=r"learning_rate, in optax\.inject_hyperparams"):
+            start()

@@ -224,7 +224,40 @@ def test_an_optimiser_of_numpyro_is_told_its_name_here() -> None:
         so.as_transformation(kind())
 
 
-@pytest.mark.parametrize("rate", [-1e-3, float("nan"), float("inf")])
-def test_a_rate_must_be_a_step_size(rate: float) -> None:
-    with pytest.raises(ArgumentError, match="a step size must be finite and not negative"):
-        so.as_transformation(rate)
+@pytest.mark.parametrize("rate", [-1e-3, 0.0, 0, float("nan"), float("inf"), np.float32(0.0), jnp.zeros(())])
+def test_a_rate_must_be_a_step_size(rate: Any) -> None:
+    makers = (so.as_transformation, so.Adam, so.SGD, so.ClippedAdam, so.RMSProp, so.Adagrad)
+    makers += (so.RMSPropMomentum, lambda x: so.Momentum(x, 0.9))
+    for make in makers:
+        with pytest.raises(ArgumentError) as error:
+            make(rate)
+        text = f"a step size must be finite and greater than zero.\n  got:      {float(rate):g}\n  fix:      try 1e-2"
+        assert text in str(error.value)
+        assert ("freeze" in str(error.value)) == (float(rate) == 0.0)
+
+
+def test_a_rate_of_zero_freezes_by_site_and_a_schedule_may_begin_there() -> None:
+    optim = so.per_site({"a": 0.0}, default=1e-2)
+    start = {"a": jnp.ones(2), "b": jnp.ones(2)}
+    updates, _ = optim.update(start, optim.init(start), start)
+    assert (updates["a"] == 0).all() and (updates["b"] != 0).all()
+    so.Adam(optax.linear_schedule(0.0, 1e-2, 10))
+
+
+@pytest.mark.parametrize("rate", [0.0, -0.1, float("nan"), np.array([0.1, 0.0])])
+def test_an_injected_rate_must_be_a_step_size(rate: Any) -> None:
+    inner = optax.inject_hyperparams(optax.adam)(learning_rate=jnp.asarray(rate))
+    for optim in (inner, optax.chain(optax.clip(1.0), inner), so.per_site({"x": inner})):
+        with pytest.raises(ArgumentError) as error:
+            so.check_injected(optim.init({"x": jnp.ones(2)}))
+        assert "the optimiser's learning_rate, in optax.inject_hyperparams, moves no parameter" in str(
+            error.value
+        )
+        assert "optax.inject_hyperparams(optax.adam)(learning_rate=1e-2)" in str(error.value)
+
+
+def test_injected_rates_that_move_something_pass() -> None:
+    for rate in (1e-3, optax.linear_schedule(0.0, 1e-2, 10)):
+        so.check_injected(optax.inject_hyperparams(optax.adam)(learning_rate=rate).init({"x": jnp.ones(2)}))
+    zeros = optax.inject_hyperparams(optax.adam)(learning_rate=0.0)
+    jax.jit(lambda x: so.check_injected(zeros.init(x)))({"x": jnp.ones(2)})
