@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -234,7 +234,7 @@ def _floored(halves: Halves, place: Halves | None = None) -> Halves:
     reference = halves if place is None else place
     size = np.abs(reference.mean).max((0, 1))
     still = np.sqrt(reference.variance).max((0, 1)) <= _STILL * size
-    return halves._replace(variance=np.where(still, (0.01 * size) ** 2, halves.variance))
+    return replace(halves, variance=np.where(still, (0.01 * size) ** 2, halves.variance))
 
 
 def _in_nats(values: Sequence[float], error: float) -> list[str]:

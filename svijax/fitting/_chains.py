@@ -97,10 +97,11 @@ class Chains:
             )
         out: dict[str, int | None] = {}
         for name, value in given.items():
-            axis = self.init_params if by_name is None else by_name.get(name)
             where = f"the starting value of {name!r}"
-            found = {a for a, _ in _leaf_axes(_checked_axis(axis, where), value, where, self.num)}
-            out[name] = found.pop() if len(found) == 1 else axis
+            asked = self.init_params if by_name is None else by_name.get(name)
+            axis = _checked_axis(asked, where)
+            _leaf_axes(axis, value, where, self.num)
+            out[name] = axis
         return out
 
     def start_of(self, init_params: Mapping[str, Any] | None, index: int) -> dict[str, Any]:

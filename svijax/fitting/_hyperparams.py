@@ -125,12 +125,13 @@ def _check_known(name: str, nodes: list[Any]) -> None:
 
 
 def _as_like(name: str, value: Any, old: Any) -> Any:
-    if jnp.shape(value) != jnp.shape(old):
+    value = value if isinstance(value, jax.Array) else np.asarray(value)
+    if value.shape != jnp.shape(old):
         raise ArgumentError(
             message(
                 f"hyperparams of Chains: the values of {name!r} are not one a chain.",
                 expected=jnp.shape(old),
-                got=jnp.shape(value),
+                got=value.shape,
             )
         )
     return jnp.asarray(value, jnp.result_type(old))
@@ -138,7 +139,7 @@ def _as_like(name: str, value: Any, old: Any) -> Any:
 
 def check_rates(name: str, values: Any, fix: str = "rates such as 1e-2 or 1e-3.") -> None:
     """Raise unless every known value is finite and greater than zero, in the precision that a fit has."""
-    if not is_concrete(values):
+    if not _known(values):
         return
     # What is zero in this precision would move nothing.
     rates = np.asarray(values, jnp.result_type(float))
@@ -153,6 +154,10 @@ def check_rates(name: str, values: Any, fix: str = "rates such as 1e-2 or 1e-3."
                 fix=fix,
             )
         )
+
+
+def _known(values: Any) -> bool:
+    return all(is_concrete(x) for x in jax.tree.leaves(values))
 
 
 def check_hyperparam(name: str, values: Any, num: int) -> None:
@@ -171,7 +176,7 @@ def check_hyperparam(name: str, values: Any, num: int) -> None:
         )
     if name in NAMES:
         check_rates(f"hyperparams of Chains, {name!r}", values)
-    elif is_concrete(values) and not np.isfinite(np.asarray(values, float)).all():
+    elif _known(values) and not np.isfinite(np.asarray(values, float)).all():
         raise ArgumentError(
             message(f"hyperparams of Chains: a value of {name!r} is not finite.", got=np.asarray(values))
         )

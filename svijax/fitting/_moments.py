@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ._svi import SVI
 
 
-class Halves(NamedTuple):
+@dataclass(frozen=True)
+class Halves:
     """(chains, 2, ...): mean and variance (divisor count − 1) of the first and last ``count`` draws of each chain."""
 
     mean: Any
@@ -34,8 +35,8 @@ class Halves(NamedTuple):
     @property
     def rhat(self) -> Any:
         """Split R̂."""
-        joined = (x.reshape((-1, *x.shape[2:])) for x in (self.mean, self.variance))
-        return rhat_of_moments(*joined, self.count)
+        mean, variance = (x.reshape((-1, *x.shape[2:])) for x in (self.mean, self.variance))
+        return rhat_of_moments(mean, variance, self.count)
 
     @property
     def whole(self) -> tuple[Any, Any]:
@@ -158,7 +159,8 @@ def _vector(tree: Any) -> np.ndarray:
 
 
 def _wide(pair: tuple[Any, Any], count: int) -> Halves:
-    return Halves(*(np.asarray(x, np.float64) for x in pair), count)
+    mean, variance = (np.asarray(x, np.float64) for x in pair)
+    return Halves(mean, variance, count)
 
 
 def _like(here: Any, x: Any) -> Any:

@@ -123,7 +123,9 @@ def stacking_weights(
     log_p, khat, missing, broken = map(np.asarray, function(state, draw_key, arrays))
     if broken.any():
         raise DataError(f"the log likelihood of {int(broken.any(0).sum())} points is NaN for some draws.")
-    return _stacked(log_p.T, khat.T, ~missing.any(0), good, fit.num_chains or 0, leave_out, num_samples)
+    return _stacked(
+        log_p.T, khat.T, np.logical_not(missing.any(0)), good, fit.num_chains or 0, leave_out, num_samples
+    )
 
 
 def _stacked(
