@@ -41,7 +41,7 @@ class compute(Handler):
         keep: Collection[str | int] = (),
     ) -> None:
         super().__init__(fn)
-        self.dtype = None if dtype is None else _float_dtype(dtype)
+        self.dtype: Any = None if dtype is None else _float_dtype(dtype)
         self.keep = tuple(keep) if not isinstance(keep, str | int) else (keep,)
         self._given: dict[int, tuple[Any, Any]] = {}
 
