@@ -150,7 +150,8 @@ class Reader:
             numbers = sum(size * x[:1].nbytes for x in host.leaves)
             self._group = max(1, min(MOST_BATCHES, GROUP_BYTES // max(numbers, 1)))
             if self._limit is not None:
-                self._group = min(self._group, self._limit)
+                # A power of two, so that runs of nearly as many steps share a compiled program.
+                self._group = min(self._group, 1 << max(self._limit - 1, 0).bit_length())
         return _Stack(host, self._group, size)
 
     def _give(self, stack: _Stack) -> _Stack:
