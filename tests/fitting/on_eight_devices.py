@@ -89,8 +89,8 @@ def devices_of(x: jax.Array) -> int:
     return len({str(shard.index) for shard in x.addressable_shards})
 
 
-def compiled(svi: SVI, mesh: Mesh, args: Any = (X, Y), num_chains: int | None = None, **axes: Any) -> str:
-    """The text of the program of a run's steps."""
+def steps_of(svi: SVI, mesh: Mesh, args: Any = (X, Y), num_chains: int | None = None, **axes: Any) -> Any:
+    """(the compiled steps of a run, their arguments)."""
     placement = placement_of(mesh, **axes)
     assert placement is not None
     feed = placement.feed(Whole(*split_arguments(args, {})), svi.model)
@@ -102,8 +102,13 @@ def compiled(svi: SVI, mesh: Mesh, args: Any = (X, Y), num_chains: int | None = 
         state = svi.init_function(keys, {}, feed)(keys, {}, feed)[0]
     where, state = settled(placement, state, {})
     chunk = Chunk(svi, state, "mark", Watchers(), feed, placement=where)
-    lowered = chunk.function.lower(Watchers(), feed, first_carry(state, Watchers(), where), np.int32(0))
-    text: str = lowered.compile().as_text()
+    return chunk, (Watchers(), feed, first_carry(state, Watchers(), where), np.int32(0))
+
+
+def compiled(svi: SVI, mesh: Mesh, *args: Any, **options: Any) -> str:
+    """The text of the program of a run's steps."""
+    chunk, arguments = steps_of(svi, mesh, *args, **options)
+    text: str = chunk.function.lower(*arguments).compile().as_text()
     return text
 
 
@@ -376,3 +381,14 @@ def test_data_on_another_mesh() -> None:
     args = jax.device_put((X, Y), NamedSharding(other, P("data")))
     words = ["another mesh", "{'data': 8}", "{'data': 4}", "jax.device_put"]
     refused(ArgumentError, words, *args, mesh=LINE, data_axis="data")
+
+
+# For devices that are not here
+
+
+@pytest.mark.parametrize("num_chains", [None, 8])
+def test_sharded_steps_lower_for_tpu(num_chains: int | None) -> None:
+    axes = {"data_axis": "data"} if num_chains is None else {"data_axis": "data", "chain_axis": "chains"}
+    chunk, arguments = steps_of(LOGISTIC, GRID, num_chains=num_chains, **axes)
+    text = chunk.function.trace(*arguments).lower(lowering_platforms=("tpu",)).as_text()
+    assert "sdy.sharding_constraint" in text
