@@ -18,7 +18,7 @@ from svijax.optim import check_injected
 from ._chains import Chains, as_chains
 from ._checkpoint import Keeper, keeping
 from ._chunk import Chunk, compile_together, first_carry
-from ._feed import Feed, call_at
+from ._feed import Feed, Group, call_at
 from ._host import Fit
 from ._hosts import Hosts, read
 from ._hyperparams import set_hyperparams, settable
@@ -161,6 +161,9 @@ def _first(
     placement: Placement | None,
 ) -> SVIState:
     """The state of step 0; each of several chains is checked as a single one is."""
+    if isinstance(feed, Group):
+        # Of a run that is taken up again, what is read first are no batches of step 0; any will do for the shapes.
+        feed = replace(feed, first=jnp.zeros_like(feed.first))
     start = options.start
     axes = None if chains is None else chains.start_axes(start)
     key = key if chains is None else jax.random.split(key, chains.num)
