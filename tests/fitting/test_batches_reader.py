@@ -209,8 +209,23 @@ def test_a_transform_that_changes_the_rows_is_an_error():
         read(chunks, transform=lambda key, batch: (batch[0][:2],), rows=1)
 
 
+class Tensor:
+    """What numpy can read and JAX cannot, as the tensors of other libraries."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.asarray(self.array, dtype)
+
+
+def test_tensors_of_other_libraries():
+    found = read([[Tensor(x), Tensor(i)] for x, i in chunks()], rows=1, limit=3)
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in found]), X)
+
+
 class Rows:
-    """A data set in the way of PyTorch."""
+    """A data set in the way of PyTorch, and of grain."""
 
     def __len__(self) -> int:
         return N
@@ -229,3 +244,16 @@ def test_a_loader_of_pytorch():
         rows = np.concatenate([rows for _, rows in epoch])
         np.testing.assert_array_equal(np.sort(rows), NUMBERS)
         np.testing.assert_array_equal(np.concatenate([x for x, _ in epoch]), X[rows])
+
+
+@pytest.mark.interop
+def test_data_sets_of_grain():
+    import grain
+
+    source = grain.MapDataset.source(Rows()).shuffle(seed=1).batch(SIZE)
+    for data in (source, source.to_iter_dataset()):
+        found = read(data, limit=6, rows=1)
+        for epoch in (found[:3], found[3:]):
+            rows = np.concatenate([rows for _, rows in epoch])
+            np.testing.assert_array_equal(np.sort(rows), NUMBERS)
+            np.testing.assert_array_equal(np.concatenate([x for x, _ in epoch]), X[rows])
