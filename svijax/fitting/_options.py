@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from svijax.base import ArgumentError, message
 from svijax.objectives import check_count
 
-from ._sharding import Placement, placement_of
+from ._meshes import placement_of
+from ._sharding import Placement
 from ._state import SVIState
 from ._watch import HostRule, StopRule, Watchers
 

@@ -24,9 +24,10 @@ from ._hosts import Hosts, read
 from ._hyperparams import set_hyperparams, settable
 from ._init import make_state
 from ._loop import begin, first_evaluation, run_steps
+from ._meshes import check_counts, handed_back, placed, settled, standing_on
 from ._options import Options
 from ._result import Origin, SVIRunResult, Timings
-from ._sharding import Placement, check_counts, handed_back, placed, settled, standing_on
+from ._sharding import Placement
 from ._signature import signature_of
 from ._state import SVIState
 from ._status import Status

@@ -7,14 +7,13 @@ has rows of the data and all of the parameters; what it must be told is only tha
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from svijax.base import ArgumentError, DataError, FreeParams, as_key, is_array, join_arguments, message
 from svijax.density import Draws
@@ -178,13 +177,13 @@ class Placement:
     def _shardings(self, carry: Any, state: SVIState) -> Any:
         """For each leaf: trees like the parameters (moments, averages) lie as these do, all else by its chains."""
         view = optim_view(state.free)
-        structure, shapes = jax.tree.structure(view), [np.shape(x) for x in jax.tree.leaves(view)]
+        structure: Any = jax.tree.structure(view)
+        shapes = [np.shape(x) for x in jax.tree.leaves(view)]
         rest = self._of_chains(bool(np.ndim(state.step)))
         like = [NamedSharding(self.mesh, spec) for spec in self.view]
 
         def is_view(tree: Any) -> bool:
-            same: bool = jax.tree.structure(tree) == structure
-            return bool(shapes) and same
+            return bool(shapes) and bool(structure == jax.tree.structure(tree))
 
         def subtree(tree: Any) -> Any:
             if is_view(tree) and [np.shape(x) for x in jax.tree.leaves(tree)] == shapes:
@@ -263,118 +262,6 @@ class Placement:
                 fix="give the run the mesh that the array lies on, or move the array with jax.device_put.",
             )
         )
-
-
-def placement_of(
-    mesh: Mesh | None,
-    data_axis: str | None = None,
-    chain_axis: str | None = None,
-    particle_axis: str | None = None,
-    arrays: Any = (),
-) -> Placement | None:
-    """The placement that the options of a run ask for, None for one device.
-
-    Without ``mesh`` it is that of ``arrays`` if the user has put one of them on several devices.
-
-    :raises ArgumentError: what is no mesh, or no axis of it.
-    """
-    axes = {"data_axis": data_axis, "chain_axis": chain_axis, "particle_axis": particle_axis}
-    asked = {option: axis for option, axis in axes.items() if axis is not None}
-    mesh = _mesh_of(arrays) if mesh is None else mesh
-    if mesh is None:
-        if asked:
-            option, axis = next(iter(asked.items()))
-            raise ArgumentError(
-                message(
-                    f"{option}={axis!r} is an axis of a mesh, and there is none.",
-                    fix=f"add mesh=jax.make_mesh((jax.device_count(),), ({axis!r},)).",
-                )
-            )
-        return None
-    if not isinstance(mesh, Mesh):
-        raise ArgumentError(
-            message(
-                "mesh= takes a jax.sharding.Mesh.", got=repr(mesh), fix="jax.make_mesh(shape, axis_names)."
-            )
-        )
-    for option, axis in asked.items():
-        if axis not in mesh.axis_names:
-            raise ArgumentError(
-                message(f"{option} is no axis of the mesh.", expected=mesh.axis_names, got=repr(axis))
-            )
-        if list(asked.values()).count(axis) > 1:
-            raise ArgumentError(
-                message(
-                    f"the axis {axis!r} of the mesh can hold one thing only.",
-                    got=f"{' and '.join(k for k, v in asked.items() if v == axis)} = {axis!r}",
-                    fix="a mesh with an axis for each: jax.make_mesh((2, 4), ('chains', 'data')).",
-                )
-            )
-    # Axes of type Explicit would put shardings into the types that the user's programs see.
-    return Placement(Mesh(mesh.devices, mesh.axis_names), data_axis, chain_axis, particle_axis)
-
-
-def check_counts(placement: Placement, num_chains: int | None, noise_rows: int) -> None:
-    """Raise where chains or particles cannot be shared out among the devices of their axis."""
-    chains = (placement.chain_axis, num_chains, "chain", "num_chains=")
-    particles = (placement.particle_axis, noise_rows, "particle", "num_particles= of the objective")
-    for axis, count, what, option in (chains, particles):
-        size = placement.size(axis)
-        if axis is not None and (count is None or count % size):
-            raise ArgumentError(
-                message(
-                    f"{what}_axis={axis!r} has {size} devices, and the {what}s cannot be shared out among them.",
-                    expected=f"a multiple of {size}",
-                    got="a single fit" if count is None else f"{count} {what}s",
-                    fix=f"change {option}, or use a mesh with fewer devices along {axis!r}.",
-                )
-            )
-
-
-def placed(placement: Placement | None, model: Callable[..., Any], feed: Feed) -> Any:
-    """The data of a run on the devices: moved once, not at every chunk."""
-    return jax.device_put(feed) if placement is None else placement.feed(feed, model)
-
-
-def settled(
-    placement: Placement | None, state: SVIState, given: Mapping[str, Any] | None
-) -> tuple[Placement | None, SVIState]:
-    """(the placement with the specs of the state's parameters, the state on the devices). ``given``: see ``on``."""
-    if placement is None:
-        return None, state
-    placement = placement.on(state, given)
-    return placement, placement.put(state, state)
-
-
-@contextmanager
-def standing_on(placement: Placement | None) -> Iterator[None]:
-    """Inside ``jax.set_mesh`` of a mesh with explicit axes, the mesh of the run in its place."""
-    if placement is None or jax.sharding.get_abstract_mesh().empty:
-        yield
-        return
-    with jax.set_mesh(placement.mesh):
-        yield
-
-
-def handed_back(placement: Placement | None, tree: Any) -> Any:
-    """Results on the mesh that the caller stands on: nothing is moved."""
-    context = jax.sharding.get_mesh()
-    if placement is None or context.empty or AxisType.Explicit not in context.axis_types:
-        return tree
-
-    def leaf(x: Any) -> Any:
-        if not isinstance(x, jax.Array):
-            return x
-        return jax.device_put(x, NamedSharding(context, x.sharding.spec))  # type: ignore[attr-defined]
-
-    return jax.tree.map(leaf, tree)
-
-
-def _mesh_of(arrays: Any) -> Mesh | None:
-    """The mesh of several devices that one of the arrays lies on."""
-    shardings = (getattr(x, "sharding", None) for x in jax.tree.leaves(arrays))
-    found = (s.mesh for s in shardings if isinstance(s, NamedSharding) and s.mesh.size > 1)
-    return next((m for m in found if isinstance(m, Mesh)), None)
 
 
 def _slots(free: FreeParams, given: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from svijax.distributions import constraints
 from svijax.fitting import Batches
 from svijax.fitting._chunk import Chunk, first_carry
 from svijax.fitting._feed import Whole
-from svijax.fitting._sharding import placement_of, settled
+from svijax.fitting._meshes import placement_of, settled
 from svijax.fitting._watch import Watchers
 from svijax.guides import AutoNormal
 from svijax.objectives import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
@@ -145,6 +145,7 @@ def test_a_run_inside_set_mesh_gives_results_on_that_mesh(alone: Any) -> None:
     assert int(again.state.step) == STEPS + 1
 
 
+@pytest.mark.slow
 def test_an_amortised_guide_over_devices_gives_the_run_of_one() -> None:
     assert_same(fit(AMORTISED, mesh=LINE, data_axis="data"), fit(AMORTISED))
 
@@ -152,7 +153,7 @@ def test_an_amortised_guide_over_devices_gives_the_run_of_one() -> None:
 @pytest.mark.parametrize(
     "mesh, axes",
     [
-        (Mesh(LINE.devices, ("chains",)), {"chain_axis": "chains"}),
+        pytest.param(Mesh(LINE.devices, ("chains",)), {"chain_axis": "chains"}, marks=pytest.mark.slow),
         (GRID, {"chain_axis": "chains", "data_axis": "data"}),
     ],
 )
@@ -163,6 +164,7 @@ def test_chains_over_devices_give_the_chains_of_one(chains_alone: Any, mesh: Mes
     assert found.best().status == 0
 
 
+@pytest.mark.slow
 def test_particles_over_devices_give_the_run_of_one() -> None:
     svi = SVI(logistic, AutoNormal(logistic), optax.adam(0.02), Trace_ELBO(num_particles=16))
     found = fit(svi, mesh=Mesh(LINE.devices, ("particles",)), particle_axis="particles")
@@ -196,14 +198,20 @@ def read_from_outside() -> Iterator[Any]:
         yield X[start : start + 48], Y[start : start + 48]
 
 
-def test_a_batch_takes_as_many_rows_from_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = texts_of_programs(monkeypatch)
+def test_a_batch_takes_as_many_rows_from_each_device() -> None:
     found = LOGISTIC.run(
         KEY, STEPS, progress_bar=False, batches=Batches((X, Y), 48), mesh=LINE, data_axis="data"
     )
     assert_same(found, LOGISTIC.run(KEY, STEPS, progress_bar=False, batches=Batches((X, Y), 48, shards=8)))
-    assert collectives(texts[0]) == ({"all-reduce": 1}, {})
     assert devices_of(found.call.args[0]) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("svi", [LOGISTIC, AMORTISED])
+def test_a_step_on_a_batch_has_one_all_reduce(monkeypatch: pytest.MonkeyPatch, svi: SVI) -> None:
+    texts = texts_of_programs(monkeypatch)
+    svi.run(KEY, 1, progress_bar=False, batches=Batches((X, Y), 48), mesh=LINE, data_axis="data")
+    assert collectives(texts[0]) == ({"all-reduce": 1}, {})
 
 
 @pytest.mark.slow
@@ -276,6 +284,7 @@ def test_a_large_parameter_stays_as_the_user_sharded_it() -> None:
     assert [devices_of(x) for x in again.state.free.arrays] == [8, 8]
 
 
+@pytest.mark.slow
 def test_an_argument_stays_as_the_user_placed_it() -> None:
     args = (jax.device_put(X, NamedSharding(LINE, P())), Y)
     found = LOGISTIC.run(KEY, 2, *args, progress_bar=False, mesh=LINE, data_axis="data")
@@ -386,9 +395,7 @@ def test_data_on_another_mesh() -> None:
 # For devices that are not here
 
 
-@pytest.mark.parametrize("num_chains", [None, 8])
-def test_sharded_steps_lower_for_tpu(num_chains: int | None) -> None:
-    axes = {"data_axis": "data"} if num_chains is None else {"data_axis": "data", "chain_axis": "chains"}
-    chunk, arguments = steps_of(LOGISTIC, GRID, num_chains=num_chains, **axes)
+def test_sharded_steps_lower_for_tpu() -> None:
+    chunk, arguments = steps_of(LOGISTIC, GRID, num_chains=8, data_axis="data", chain_axis="chains")
     text = chunk.function.trace(*arguments).lower(lowering_platforms=("tpu",)).as_text()
     assert "sdy.sharding_constraint" in text
