@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from svijax.base import ArgumentError, DataError, is_concrete, message
 from svijax.density import Program, log_prob
@@ -27,7 +28,7 @@ def log_likelihood(
     batch_size: int | None = None,
     **kwargs: Any,
 ) -> dict[str, Any]:
-    """log p(y_i | z_s) by observed site: (draws, *batch shape), NaN where a mask takes an entry out.
+    """log p(y_i | z_s) by observed site: (draws, *batch shape), NaN where a ``mask`` statement takes an entry out.
 
     Not scaled: subsampled plates are run whole, and ``scale`` does not count.
 
@@ -131,6 +132,6 @@ def _of_site(site: Sample, masked: float = jnp.nan) -> Any:
     values = log_prob(site)
     shape = (*site.sample_shape, *site.fn.batch_shape)
     values = jnp.broadcast_to(values, shape)
-    if site.mask is None or (is_concrete(site.mask) and jnp.all(jnp.asarray(site.mask))):
+    if site.mask is None or (is_concrete(site.mask) and np.all(np.asarray(site.mask))):
         return values
     return jnp.where(site.mask, values, masked)
