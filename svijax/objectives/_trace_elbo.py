@@ -157,6 +157,9 @@ class Trace_ELBO(ParticleObjective):
 def estimate(model_trace: Mapping[str, Site], guide_trace: Mapping[str, Site]) -> Evaluation:
     """−(Σ log p − Σ log q) of one pair of traces, with score terms where the guide needs them.
 
+    The traces are all it sees: estimators, also those set by ``handlers.estimator``, are ignored, and a score has no
+    baseline.
+
     :raises ModelError: guide and model do not fit each other.
     """
     guide_trace = with_shared_masks(model_trace, guide_trace)

@@ -305,36 +305,33 @@ def test_discrete_after_continuous(x64):
     np.testing.assert_allclose([grad[f"q{i}"] for i in (1, 2, 3, 4)], want, atol=1e-7)
 
 
+def no_tree():
+    a = svijax.sample("a", dist.Bernoulli(0.33))
+    b = svijax.sample("b", dist.Bernoulli(0.25 * a + 0.5))
+    c = svijax.sample("c", dist.Bernoulli(0.25 * a + 0.1 * b + 0.5))
+    svijax.sample("d", dist.Bernoulli(0.03 * b + 0.04 * c + 0.32))
+
+
+@config_enumerate
+def no_tree_guide():
+    q = svijax.param("q", jnp.zeros(4))
+    for i, name in enumerate("abcd"):
+        svijax.sample(name, dist.Bernoulli(q[i]))
+
+
+NO_TREE_AT = (0.33, 0.51, 0.37, 0.29)
+NO_TREE_GRADIENT = (0.5227335897, -0.1747934455, -1.1289954543, -0.275076059)
+
+
 def test_not_a_tree(x64):
-    def model():
-        a = svijax.sample("a", dist.Bernoulli(0.33))
-        b = svijax.sample("b", dist.Bernoulli(0.25 * a + 0.5))
-        c = svijax.sample("c", dist.Bernoulli(0.25 * a + 0.1 * b + 0.5))
-        svijax.sample("d", dist.Bernoulli(0.03 * b + 0.04 * c + 0.32))
-
-    @config_enumerate
-    def guide():
-        q = svijax.param("q", jnp.zeros(4))
-        for i, name in enumerate("abcd"):
-            svijax.sample(name, dist.Bernoulli(q[i]))
-
-    q = jnp.array([0.33, 0.51, 0.37, 0.29])
-    value, grad = jax.value_and_grad(loss(model, guide))({"q": q})
+    value, grad = jax.value_and_grad(loss(no_tree, no_tree_guide))({"q": jnp.array(NO_TREE_AT)})
     np.testing.assert_allclose(value, 0.2535733034, rtol=1e-8)
-    np.testing.assert_allclose(
-        grad["q"], [0.5227335897, -0.1747934455, -1.1289954543, -0.275076059], atol=1e-8
-    )
+    np.testing.assert_allclose(grad["q"], NO_TREE_GRADIENT, atol=1e-8)
 
 
 @pytest.mark.parametrize("marked", ["b", "cd", "d", "acd"])
 def test_enumerated_after_drawn_sites_in_any_mixture(marked, x64):
     """The expectation over the draws of what is enumerated given them: its gradient by scores is that of the whole."""
-
-    def model():
-        a = svijax.sample("a", dist.Bernoulli(0.33))
-        b = svijax.sample("b", dist.Bernoulli(0.25 * a + 0.5))
-        c = svijax.sample("c", dist.Bernoulli(0.25 * a + 0.1 * b + 0.5))
-        svijax.sample("d", dist.Bernoulli(0.03 * b + 0.04 * c + 0.32))
 
     def guide():
         q = svijax.param("q", jnp.zeros(4))
@@ -347,10 +344,10 @@ def test_enumerated_after_drawn_sites_in_any_mixture(marked, x64):
         c = draw("c", q[2] + 0.1 * (0 if "a" in marked else a) + 0.1 * (0 if "b" in marked else b))
         draw("d", q[3] + (0.03 * b + 0.04 * c if "d" in marked else 0.0))
 
-    params = {"q": jnp.array([0.33, 0.51, 0.37, 0.29])}
-    whole = Expectation(model, guide, enumerated(dict.fromkeys("abcd", ())))
+    params = {"q": jnp.array(NO_TREE_AT)}
+    whole = Expectation(no_tree, guide, enumerated(dict.fromkeys("abcd", ())))
     rest = [n for n in "abcd" if n not in marked]
-    part = Expectation(model, guide, enumerated(dict.fromkeys(rest, ())), objective=TraceEnum_ELBO())
+    part = Expectation(no_tree, guide, enumerated(dict.fromkeys(rest, ())), objective=TraceEnum_ELBO())
     got = jax.jit(part.of_derivative)(params)["q"]
     np.testing.assert_allclose(got, jax.jit(jax.grad(whole.loss))(params)["q"], atol=1e-10)
 
@@ -367,9 +364,8 @@ def over_minibatches(model, guide, params, size, batch):
 
 
 def categorical_mixture(batch, factor, marked):
-    data = jnp.array([-0.5, 2.0])
-
     def model():
+        data = jnp.array([-0.5, 2.0])
         with svijax.plate("N", 2, batch) as rows, scale(scale=factor):
             z = svijax.sample("z", dist.Categorical(jnp.array([0.3, 0.7])))
             svijax.sample("x", dist.Normal(1.0 * z, 1.0), obs=data[rows])
@@ -390,8 +386,33 @@ def test_categorical_under_subsampling_and_scale(batch, factor, x64):
     q = {"q": jnp.log(jnp.array([[0.4, 0.6], [0.5, 0.5]]))}
     value, grad = over_minibatches(model, guide, q, 2, batch)
     np.testing.assert_allclose(value, factor * 3.9226361811, rtol=1e-9)
-    g = factor * np.array([0.13396014, -0.58682447])
-    np.testing.assert_allclose(grad["q"], np.stack([-g, g], 1), rtol=1e-7)
+    np.testing.assert_allclose(grad["q"], factor * np.array(CATEGORICAL_GRADIENT), rtol=1e-7)
+
+
+CATEGORICAL_GRADIENT = ((-0.13396014, 0.13396014), (0.58682447, -0.58682447))
+
+
+@pytest.mark.parametrize(
+    ("programs", "q", "value", "grad"),
+    [
+        pytest.param(bernoullis([0.25]), 0.5, 0.1438410362, np.log(3), id="3"),
+        pytest.param(bernoullis([0.2, 0.4]), 0.75, 0.9531184878, 3.9889840466, id="4, two"),
+        pytest.param(bernoullis([0.1, 0.2, 0.3]), 0.75, 2.3212861762, 7.7266536648, id="4, three"),
+        pytest.param((no_tree, no_tree_guide), NO_TREE_AT, 0.2535733034, NO_TREE_GRADIENT, id="8"),
+        pytest.param(
+            categorical_mixture(2, 1.0, True),
+            np.log([[0.4, 0.6], [0.5, 0.5]]),
+            3.9226361811,
+            CATEGORICAL_GRADIENT,
+            id="9",
+        ),
+    ],
+)
+def test_cases_in_single_precision(programs, q, value, grad):
+    got = jax.value_and_grad(loss(*programs))({"q": jnp.asarray(q, jnp.float32)})
+    assert got[0].dtype == jnp.float32
+    np.testing.assert_allclose(got[0], value, rtol=1e-5)
+    np.testing.assert_allclose(got[1]["q"], grad, rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [4, 2, 1])
@@ -443,9 +464,10 @@ def test_model_side_elimination_below_the_guide(x64):
 
     def model(independent, factor):
         x = svijax.sample("x", dist.Categorical(logits=svijax.param("p", jnp.zeros(2))))
-        y = svijax.sample("y", dist.Categorical(jnp.array([[0.75, 0.25], [0.55, 0.45]])[x]), infer=PARALLEL)
-        probs = jnp.array([[0.3, 0.7], [0.2, 0.8]])
-        svijax.sample("z", dist.Categorical(probs[0] if independent else probs[y]), obs=0)
+        transition, probs = jnp.array([[0.75, 0.25], [0.55, 0.45]]), jnp.array([[0.3, 0.7], [0.2, 0.8]])
+        with scale(scale=factor):
+            y = svijax.sample("y", dist.Categorical(transition[x]), infer=PARALLEL)
+            svijax.sample("z", dist.Categorical(probs[0] if independent else probs[y]), obs=0)
 
     def guide(independent, factor):
         svijax.sample("x", dist.Categorical(logits=svijax.param("q", jnp.zeros(2))), infer=PARALLEL)
@@ -456,6 +478,7 @@ def test_model_side_elimination_below_the_guide(x64):
     np.testing.assert_allclose(grad["q"], [-0.168054032, 0.168054032], atol=1e-8)
     np.testing.assert_allclose(grad["p"], [0.3, -0.3], atol=1e-10)
     np.testing.assert_allclose(loss(model, guide, True, 1.0)(params), 1.4302619655, rtol=1e-9)
+    np.testing.assert_allclose(loss(model, guide, False, 10.0)(params), 13.8156989469, rtol=1e-10)
 
 
 @pytest.mark.parametrize(
