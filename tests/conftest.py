@@ -1,9 +1,12 @@
-"""What every test may use: fresh keys, a counter of compilations, double precision."""
+"""What every test may use: fresh keys, a counter of compilations, double precision. Programs compile in a hurry."""
 
 from __future__ import annotations
 
 import gc
 import itertools
+import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +21,24 @@ _COMPILED: list[float] = []
 
 # JAX keeps millions of objects alive, which the collector would go through again and again.
 gc.set_threshold(100_000, 50, 1_000)
+
+
+# Small programs, each run a few times: XLA compiles them three times as fast so. ``-m slow`` has the usual settings.
+_IN_A_HURRY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Of the default run, by the process that starts the workers; XLA_FLAGS of the user stay as they are."""
+    by_default = "not slow" in config.option.markexpr and "XLA_FLAGS" not in os.environ
+    if by_default and not hasattr(config, "workerinput") and _known(_IN_A_HURRY):
+        os.environ["XLA_FLAGS"] = _IN_A_HURRY
+
+
+def _known(flags: str) -> bool:
+    """Whether JAX runs on the CPU, by an XLA that has these flags: it aborts at one that it lacks."""
+    probe = [sys.executable, "-c", "import sys, jax; sys.exit(jax.default_backend() != 'cpu')"]
+    environment = os.environ | {"XLA_FLAGS": flags}
+    return subprocess.run(probe, env=environment, capture_output=True, check=False).returncode == 0
 
 
 def _on_duration(event: str, seconds: float, **_: Any) -> None:
@@ -54,10 +75,11 @@ def getkey(request: pytest.FixtureRequest) -> Callable[[], jax.Array]:
 @pytest.fixture
 def count_compiles() -> Callable[[], AbstractContextManager[Compilations]]:
     """``with count_compiles() as seen: ...`` and then ``seen.count``."""
-    jax.random.key(0)  # making a key compiles two programs, which ``forget_programs`` may have dropped
 
     @contextmanager
     def counting() -> Iterator[Compilations]:
+        # A key made inside is no part of what is counted, though to make the first one compiles two programs.
+        jax.random.key(0)
         seen = Compilations()
         try:
             yield seen

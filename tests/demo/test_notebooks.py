@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
@@ -49,6 +51,7 @@ def test_new_distribution() -> None:
     assert abs(float(divergence[1]) - float(divergence[2])) < 0.01
 
 
+@pytest.mark.slow
 def test_discrete_latents() -> None:
     done = subprocess.run(
         [sys.executable, str(NOTEBOOKS / "discrete_latents.py")],
