@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _OWN = ("num_chains", "chains", "init_state", "checkpoint")
 _RATE = "learning_rate"
+_ANY = 1e-3
+"""The rate of the optimiser that a sweep is compiled for, whatever rates it then has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,10 +215,10 @@ def _checked(svi: SVI, rates: Any, optim: Any, kwargs: dict[str, Any]) -> tuple[
                 )
             )
     values = np.sort(values)
-    return values, type(svi)(svi.model, svi.guide, _with_rate(svi.optim, optim, values[0]), svi.objective)
+    return values, type(svi)(svi.model, svi.guide, _with_rate(svi.optim, optim), svi.objective)
 
 
-def _with_rate(own: Any, make: Any, rate: float) -> Any:
+def _with_rate(own: Any, make: Any) -> Any:
     """An optimiser whose rate can be set: of ``make``, if given, else the SVI's own."""
     if make is None and is_rate(own):
         return float(own)
@@ -229,8 +231,8 @@ def _with_rate(own: Any, make: Any, rate: float) -> Any:
                     fix="pass optax.adam, or lambda rate: optax.chain(optax.clip(1.0), optax.adam(rate)).",
                 )
             )
-        as_transformation(make(rate))
-        return injected(make, rate)
+        as_transformation(make(_ANY))
+        return injected(make, _ANY)
     try:
         state = jax.eval_shape(as_transformation(own).init, {"x": jax.ShapeDtypeStruct((), np.float32)})
     except Exception:
