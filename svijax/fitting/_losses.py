@@ -52,17 +52,17 @@ class LossFile:
             after = replace(self, dtype=new.dtype.name, row=tuple(new.shape[1:]))
         else:
             after, new = self, new.astype(self.dtype, copy=False)
-        data, place = np.ascontiguousarray(new).reshape(-1).view(np.uint8), folder / self.name
+        data, place = np.ascontiguousarray(new).reshape(-1).view(np.uint8).data, folder / self.name
         try:
             with open(place, "r+b" if self.rows else "wb") as file:
                 file.seek(self.rows * after.row_bytes)
-                file.write(memoryview(data))
+                file.write(data)
                 file.truncate()
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise cannot_write(place, error) from error
-        return replace(after, rows=self.rows + len(new), crc=zlib.crc32(memoryview(data), self.crc))
+        return replace(after, rows=self.rows + len(new), crc=zlib.crc32(data, self.crc))
 
     def read(self, folder: Path) -> np.ndarray:
         """The losses.
