@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from svijax.base import StaticArguments, join_arguments, site_key
+from svijax.base import ArgumentError, StaticArguments, join_arguments, message, site_key
 from svijax.density import Program
 from svijax.handlers import batch
 
@@ -206,6 +206,14 @@ def _joined(
     """A tuple goes before the other arguments, a dictionary to the keywords."""
     args, kwargs = join_arguments(rest, static)
     if isinstance(data, Mapping):
+        twice = sorted(set(kwargs) & set(data))
+        if twice:
+            raise ArgumentError(
+                message(
+                    f"an argument is given to run and among the batches: {twice}.",
+                    fix="leave it out of the one or the other.",
+                )
+            )
         return args, {**kwargs, **data}
     return (*(data if isinstance(data, tuple | list) else (data,)), *args), kwargs
 

@@ -60,7 +60,7 @@ def supply_of(
         feed = place(_feed(batches, args, kwargs, chains, shards))
         yield Supply(feed, iter([(feed, FOREVER)]), *_arguments(feed))
         return
-    _check_words(batches, kwargs, chains)
+    _check_chains(chains)
     rest, static = split_arguments(args, kwargs)
     spec = replace(_spec(batches, 1), shards=1)  # the rows of a batch from outside lie as they come
     begun = 0 if options.init_state is None else int(jax.device_get(options.init_state.step).max())
@@ -103,7 +103,7 @@ def _feed(
     arrays, static = split_arguments(args, kwargs)
     if batches is None:
         return Whole(arrays, static, None if chains is None else chains.axes(args, kwargs))
-    _check_words(batches, kwargs, chains)
+    _check_chains(chains)
     return InMemory(batches.data, arrays, static, _spec(batches, shards))
 
 
@@ -136,15 +136,7 @@ def _arguments(feed: Feed) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     return feed.spec.arguments(data, feed.rest, feed.static)
 
 
-def _check_words(batches: Batches, kwargs: Mapping[str, Any], chains: Chains | None) -> None:
-    twice = sorted(set(kwargs) & set(batches.data)) if isinstance(batches.data, Mapping) else []
-    if twice:
-        raise ArgumentError(
-            message(
-                f"an argument is given to run and among the batches: {twice}.",
-                fix="leave it out of the one or the other.",
-            )
-        )
+def _check_chains(chains: Chains | None) -> None:
     if chains is not None and chains.differs_in_data:
         raise ArgumentError(
             message(

@@ -145,8 +145,10 @@ def test_data_by_keyword_and_other_arguments():
     fit = svi.run(KEY, 20, 0.0, batches=batches, progress_bar=False)
     want = run(SVI_GLOBAL, 20, Batches(Y, SIZE))
     np.testing.assert_allclose(fit.losses, want.losses, rtol=1e-5)
-    with pytest.raises(ArgumentError, match="y"):
-        svi.run(KEY, 20, 0.0, y=Y, batches=batches, progress_bar=False)
+    stream = Batches(lambda: ({"y": y} for y, _ in in_order()), SIZE, plate="rows", total=N)
+    for twice in (batches, stream):
+        with pytest.raises(ArgumentError, match=r"given to run and among the batches: \['y'\]"):
+            svi.run(KEY, 20, 0.0, y=Y, batches=twice, progress_bar=False)
 
 
 def test_transform_changes_what_the_programs_see():
