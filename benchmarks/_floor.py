@@ -23,7 +23,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from ._problems import CHAINS, VAE_BATCH, VAE_LATENT, Problem, vae_weights
+from ._problems import VAE_BATCH, VAE_LATENT, Problem, lanes_of, vae_weights
 
 LOSSES = 65_536  # length of the loss buffer, and the most steps of one call
 BLOCK = 2**16  # noise numbers drawn at once, about
@@ -180,7 +180,7 @@ class Floor:
 
             return lax.fori_loop(0, jnp.minimum(self.block, steps - i * self.block), body, state)
 
-        buffer = jnp.zeros((LOSSES,) if self.lanes == 1 else (LOSSES // self.lanes, self.lanes))
+        buffer = jnp.zeros((LOSSES,) if self.lanes == 1 else (max(1, LOSSES // self.lanes), self.lanes))
         return lax.fori_loop(0, (steps + self.block - 1) // self.block, block, (carry, buffer))
 
     def run(self, steps: int) -> np.ndarray:
@@ -188,7 +188,7 @@ class Floor:
         if not self.steps:
             self.carry = self._begin()
             self.data = jax.device_put(self.data)
-        parts, room = [], LOSSES // self.lanes
+        parts, room = [], max(1, LOSSES // self.lanes)
         for done in range(0, steps, room):
             count = min(room, steps - done)
             key = jax.random.fold_in(jax.random.key(0), self.steps)
@@ -210,4 +210,4 @@ def _vae_noise(key: Array, count: int) -> tuple[Array, Array]:
 
 def build(problem: Problem, variant: str) -> Floor:
     """``floor``, or ``floor_64``: as many chains in one program."""
-    return Floor(problem, lanes=CHAINS if variant == "floor_64" else 1)
+    return Floor(problem, lanes_of(variant)[1])

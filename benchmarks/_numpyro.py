@@ -15,7 +15,7 @@ from numpyro.infer import SVI, Trace_ELBO
 from numpyro.infer.autoguide import AutoDiagonalNormal, AutoNormal
 
 from ._models import models, vae_guide
-from ._problems import CHAINS, Problem
+from ._problems import Problem, lanes_of
 
 
 class NumPyro:
@@ -66,10 +66,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "numpyro_diagonal": {"diagonal": True},
     "numpyro_run": {"form": "run"},
     "numpyro_bar": {"form": "bar"},
-    "numpyro_64": {"lanes": CHAINS},
+    "numpyro": {},
 }
 
 
 def build(problem: Problem, variant: str) -> NumPyro:
     """A contender by name; ``numpyro_diagonal`` has AutoDiagonalNormal, the others AutoNormal."""
-    return NumPyro(problem, **VARIANTS[variant])
+    name, lanes = lanes_of(variant)
+    return NumPyro(problem, **VARIANTS[name], lanes=lanes)

@@ -72,6 +72,13 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     f.__name__: f for f in (eight_schools, logistic, twenty_sites, hierarchical, vae)
 }
 
+
+def lanes_of(contender: str) -> tuple[str, int]:
+    """A contender's name without its number of chains, and that number: ``svijax_64`` is 64 chains of ``svijax``."""
+    name, _, lanes = contender.rpartition("_")
+    return (name, int(lanes)) if lanes.isdigit() else (contender, 1)
+
+
 VAE_BATCH = 128
 VAE_LATENT = 20
 

@@ -14,7 +14,7 @@ from svijax import SVI, Trace_ELBO
 from svijax.guides import AutoDiagonalNormal, AutoNormal
 
 from ._models import models, vae_guide
-from ._problems import CHAINS, Problem
+from ._problems import Problem, lanes_of
 
 
 class Svijax:
@@ -48,10 +48,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "svijax": {},
     "svijax_diagonal": {"diagonal": True},
     "svijax_bar": {"bar": True},
-    "svijax_64": {"lanes": CHAINS},
 }
 
 
 def build(problem: Problem, variant: str) -> Svijax:
     """A contender by name; ``svijax_diagonal`` has AutoDiagonalNormal, the others AutoNormal."""
-    return Svijax(problem, **VARIANTS[variant])
+    name, lanes = lanes_of(variant)
+    return Svijax(problem, **VARIANTS[name], lanes=lanes)

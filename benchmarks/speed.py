@@ -27,12 +27,13 @@ import jax
 
 from . import _report
 from ._cold import module_of
-from ._problems import PROBLEMS, Problem
+from ._problems import CHAINS, PROBLEMS, Problem, lanes_of
 
 STEADY = [
     *("floor", "numpyro_normal", "numpyro_diagonal", "svijax", "svijax_diagonal"),
-    *("floor_64", "numpyro_64", "svijax_64", "numpyro_run", "numpyro_bar"),
+    *("numpyro_run", "numpyro_bar"),
 ]
+MANY = ["floor", "numpyro", "svijax"]
 COLD = ["floor", "numpyro_normal", "numpyro_diagonal", "svijax"]
 TIMED = {
     "eight_schools": 100_000,
@@ -98,14 +99,14 @@ def describe(error: Exception) -> str:
 
 def applies(problem: Problem, contender: str) -> bool:
     """An autoencoder has a guide of its own, and no chains."""
-    return problem.name != "vae" or not contender.endswith(("_diagonal", "_64"))
+    return problem.name != "vae" or not (contender.endswith("_diagonal") or lanes_of(contender)[1] > 1)
 
 
 def lengths(problem: Problem, contender: str, scale: float) -> tuple[int, int]:
     """Steps to warm up with, and steps of a timed run: fewer where a step does more, or a call compiles."""
     warm, timed = problem.warm_steps * scale, TIMED[problem.name] * scale
-    if contender.endswith("_64"):
-        warm, timed = warm / 4, timed / 50
+    if (lanes := lanes_of(contender)[1]) > 1:
+        warm, timed = warm / 4, timed / max(50, 50 * lanes / CHAINS)
     elif contender == "numpyro_run":
         timed = problem.warm_steps / 4
     elif contender == "numpyro_bar":
@@ -216,9 +217,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--contenders", nargs="+", choices=STEADY, default=STEADY)
+    parser.add_argument(
+        "--chains", nargs="+", type=int, help="chains in one program; default: 64, on a GPU 16 256 4096"
+    )
+    parser.add_argument("--device", choices=("cpu", "gpu"), help="default: what JAX has")
     parser.add_argument("--quick", action="store_true", help="a fifth of the steps, fewer repeats")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/speed-DEVICE.json")
     options = parser.parse_args()
+    _report.choose_device(options.device)
+    backend = jax.default_backend()
+    counts = options.chains or ([CHAINS] if backend == "cpu" else [16, 256, 4096])
+    many = [f"{name}_{count}" for count in counts if count > 1 for name in MANY]
     scale, repeats, colds = (0.2, 3, 1) if options.quick else (1.0, 7, 3)
 
     begin = time.perf_counter()
@@ -230,7 +239,9 @@ def main() -> None:
     bars = []
     for name in options.problems:
         problem = PROBLEMS[name]()
-        some = steady(problem, [c for c in options.contenders if applies(problem, c)], repeats, scale)
+        some = steady(
+            problem, [c for c in [*options.contenders, *many] if applies(problem, c)], repeats, scale
+        )
         cold(some, colds)
         rows += some
         if "svijax" in options.contenders:
@@ -241,7 +252,7 @@ def main() -> None:
     result["budgets"] = _report.budgets(result)
     result["about"]["seconds"] = round(time.perf_counter() - begin)
     print(_report.table(result))
-    out = options.out or Path(__file__).parent / "results" / f"speed-{jax.default_backend()}.json"
+    out = options.out or Path(__file__).parent / "results" / f"speed-{backend}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
 
