@@ -110,7 +110,7 @@ def test_among_equal_rates_the_smallest_within_one_standard_error():
     assert found.index == int(np.flatnonzero(within)[0]) < int(np.nanargmax(found.elbo))
     assert "within one standard error of the highest" in found.words
     assert found.behind_error[np.nanargmax(found.elbo)] == 0.0
-    sharp = sweep(NOISY, [1e-4, 0.02], Y, steps=400)
+    sharp = sweep(NOISY, [1e-4, 2e-4, 3e-4, 0.02], Y, steps=400, num_particles=50)
     assert sharp.best == 0.02 and sharp.behind[0] > 10 * sharp.behind_error[0]
 
 
@@ -179,10 +179,6 @@ def test_no_rate_that_ends_well():
     with pytest.raises(NonFiniteError, match=r"every rate(.|\n)*1e\+30, 1e\+35(.|\n)*smaller") as caught:
         sweep(POINT, [1e30, 1e35], Y, optim=optax.sgd)
     assert caught.value.result.num_chains == 2
-
-
-def test_a_single_rate_and_the_float_of_the_svi():
-    assert sweep(NOISY, 0.05, Y).best == 0.05
 
 
 def test_inside_jit_it_is_an_error():
