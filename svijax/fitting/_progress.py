@@ -69,7 +69,7 @@ def _bar(total: int | None, smoothed: Smoothed, stream: TextIO) -> Iterator[Tell
 @contextmanager
 def _lines(total: int | None, smoothed: Smoothed, stream: TextIO) -> Iterator[Tell]:
     begin = time.perf_counter()
-    printed, seen = [begin], []
+    printed, seen = [begin], list[Report]()
 
     def tell(report: Report) -> None:
         seen[:] = [report]
