@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ._result import SVIRunResult
 
 _MOST_LINES = 16
+_CLOSE = 1.5
+"""R̂ of two chains that are not far apart: about one and a half standard deviations."""
 _STILL = 1e-6
 """Relative spread below which the draws of a chain are one point, but for rounding."""
 
@@ -125,6 +127,12 @@ class Agreement:
         return f"ELBO of {_chains(group, False)}: {gap_text} ± {error_text} below the first."
 
     def _advice(self, others: Sequence[tuple[int, ...]]) -> str:
+        here = [self.chains.index(chain) for chain in self.groups[0]]
+        if np.delete(self.pairs[here].min(0), here).max() < _CLOSE:
+            return (
+                "They are close, and may be one place where iterates still move: let the rate fall, "
+                "or look at the average of the iterates (average=, fit.averaged.agreement())."
+            )
         equal = [group for group in others if _is_noise(*self._gap(group))]
         if equal:
             return (

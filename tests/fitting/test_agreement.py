@@ -262,6 +262,12 @@ def test_what_cannot_be_compared():
         placed().agreement(num_iterates=2)
 
 
+def test_places_that_are_close_may_be_one():
+    found = look(placed(start={"loc": np.array([0.0, 0.0, 0.5, 0.5]), "scale": np.full(4, 0.5)}))
+    assert set(found.groups) == {(0, 1), (2, 3)}
+    assert "They are close" in found.words and "average=" in found.words
+
+
 def test_groups_are_linked_by_pairs_and_stand_in_the_order_of_their_elbo():
     pairs = np.full((5, 5), 3.0)
     for i, j in [(0, 1), (1, 4), (2, 3)]:
