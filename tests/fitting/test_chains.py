@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from small_models import Y, normal_guide, normal_model
 
 import svijax
 import svijax.distributions as dist
-from svijax import SVI, Chains
+from svijax import SVI, Chains, Status
 from svijax.base import ArgumentError
 from svijax.guides import AutoNormal
 from svijax.optim import as_transformation, is_elementwise
@@ -168,6 +170,16 @@ def test_new_rates_and_new_data_of_equal_shapes_compile_nothing(count_compiles):
 def test_num_chains_is_chains_that_differ_by_key():
     by_number, by_record = run(FLOAT, Y, num_chains=3), run(FLOAT, Y, chains=Chains(3))
     np.testing.assert_array_equal(by_number.params["loc"], by_record.params["loc"])
+
+
+def test_the_best_chain_may_have_converged_and_may_not_have_failed():
+    fit = run(FLOAT, Y, num_chains=3)
+    first, second, _ = np.argsort(fit.final_losses(STEPS // 10))
+    status = np.full(3, Status.MAX_STEPS)
+    status[first], status[second] = Status.NONFINITE, Status.CONVERGED
+    best = replace(fit, status=status).best()
+    assert best.status == Status.CONVERGED
+    np.testing.assert_array_equal(best.losses, fit.losses[second])
 
 
 def test_injected_rates_keep_parameters_in_one_vector_and_add_few_operations():
