@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -24,6 +25,20 @@ CHUNK_SECONDS = 0.1
 """How long a chunk shall take, so that a bar moves and an interrupt is heard."""
 
 
+@dataclass(frozen=True)
+class Reached:
+    """The end of a chunk, in one piece, so that an interrupt finds all of it or nothing.
+
+    ``place``, ``done``: how many chunks and steps were before.
+    """
+
+    carry: Carry
+    losses: Any
+    count: int
+    place: int
+    done: int
+
+
 class Fit:
     """A run under way: its carry, its losses so far, and where its data come from."""
 
@@ -35,11 +50,11 @@ class Fit:
         self.hosts = Hosts(None if chunk.placement is None else chunk.placement.mesh)
         self.pace = Pace(chunk.capacity, CHUNK_SECONDS)
         self.parts: list[np.ndarray] = list(keeper.losses) if keeper is not None else []
-        self.done = sum(len(part) for part in self.parts)
-        self.pending: tuple[Any, int] | None = None
+        self.begun = self.done = sum(len(part) for part in self.parts)
+        self.reached: Reached | None = None
         self.ending = Status.MAX_STEPS
         self.error: LoaderError | None = None
-        self.seconds, self.taken = 0.0, 0
+        self.seconds = 0.0
 
     def drive(self, num_steps: int) -> None:
         """Take chunk after chunk until the steps are done, no chain moves, or something ends the run."""
@@ -56,19 +71,20 @@ class Fit:
                     self._agree(interrupted())
             except KeyboardInterrupt:
                 self.ending = Status.STOPPED_BY_USER
+                self._settle()
             self.seconds = time.perf_counter() - start
         if self.keeper is not None:
-            losses = self.losses()
-            self.keeper.finish(len(losses), gathered(self.carry), [losses])
+            self.keeper.finish(self.done, gathered(self.carry), self.parts)
+
+    @property
+    def taken(self) -> int:
+        """Steps of this run, without those of a checkpoint."""
+        return self.done - self.begun
 
     def losses(self) -> np.ndarray:
-        """Of all steps so far, of a chunk whose end was not awaited too."""
-        parts = self.parts
-        if self.pending is not None:
-            buffer, count = self.pending
-            parts = [*parts, read(buffer)[:count]]
+        """Of all steps so far."""
         shape = (0, *jnp.shape(self.carry.status))
-        return np.concatenate(parts) if parts else np.zeros(shape, np.float32)
+        return np.concatenate(self.parts) if self.parts else np.zeros(shape, np.float32)
 
     def _moves(self) -> bool:
         return bool((read(self.carry.status) == 0).any())
@@ -92,30 +108,37 @@ class Fit:
             count = min(count, self.keeper.steps_to_next(self.done))
         count = self.hosts.first(count)
         with self.pace.timing(count):
-            losses = self._steps(count)
-        self.parts.append(losses)
-        self.done += len(losses)
-        self.taken += len(losses)
+            self._steps(count)
         self.left -= count
-        return losses
+        return self._settle()
 
-    def _steps(self, count: int) -> np.ndarray:
-        before = self.carry
+    def _settle(self) -> np.ndarray:
+        """Carry and losses of the last chunk in their places, however often it is begun."""
+        if self.reached is not None:
+            end = self.reached
+            losses = read(end.losses)[: end.count]
+            self.parts[end.place :], self.carry, self.done = [losses], end.carry, end.done + len(losses)
+            self.reached = None
+        return self.parts[-1] if self.parts else np.zeros(0, np.float32)
+
+    def _steps(self, count: int) -> None:
+        before, place = self.carry, (len(self.parts), self.done)
         steps = read(before.state.step)
         after, buffer = self.chunk(self.feed, before, count)
         if self.chunk.donate:
             # What was before is gone, so an interrupt must find what comes after.
-            self.carry, self.pending = after, (buffer, count)
+            self.reached = Reached(after, buffer, count, *place)
         losses = read(buffer)[:count]
         moved = read(after.state.step) - steps
         if self.chunk.guard == "mark" and not _sound(after, losses, moved):
             # Once more from where the chunk began, stopping before the step that went wrong.
             after, buffer = self.chunk.careful(self.feed, before, count)
             losses, moved = read(buffer)[:count], read(after.state.step) - steps
-        self.carry, self.pending = after, None
-        ended = read(after.status) == Status.CONVERGED
-        # Where the last chain has converged nobody took the rest of the steps.
-        return losses[: int(moved.max())] if ended.any() and not self._moves() else losses
+        status = read(after.status)
+        if (status == Status.CONVERGED).any() and (status != 0).all():
+            # The last chain has converged: nobody took the rest of the steps.
+            count = int(moved.max())
+        self.reached = Reached(after, losses, count, *place)
 
     def _agree(self, interrupted: bool) -> None:
         """What ends the run on one of several hosts ends it on all."""

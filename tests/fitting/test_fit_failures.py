@@ -48,11 +48,12 @@ def test_stop_keeps_the_last_finite_state(case):
     assert fit.status is Status.NONFINITE
     assert str(fit.status).startswith("nonfinite")
     assert fit.losses.shape == (40,)
-    np.testing.assert_array_equal(fit.losses[:25], good.losses)
+    # Steps up to a bad one are taken by another program: equal to rounding.
+    np.testing.assert_allclose(fit.losses[:25], good.losses, rtol=1e-4, atol=1e-5)
     assert np.isnan(fit.losses[26:]).all()
     assert int(fit.state.step) == 25
     for a, b in zip(jax.tree.leaves(fit.state), jax.tree.leaves(good.state)):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert all(np.isfinite(v).all() for v in fit.params.values())
 
 

