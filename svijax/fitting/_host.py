@@ -59,7 +59,8 @@ class Fit:
     def drive(self, num_steps: int) -> None:
         """Take chunk after chunk until the steps are done, no chain moves, or something ends the run."""
         show = self.options.progress_bar is not False and self.hosts.leads
-        with progress(num_steps, show) as bar, self.hosts.interrupts() as interrupted:
+        name = "ELBO" if getattr(self.chunk.svi.objective, "is_bound", False) else "loss"
+        with progress(num_steps, show, name) as bar, self.hosts.interrupts() as interrupted:
             start = time.perf_counter()
             try:
                 while self.done < num_steps and self.ending == Status.MAX_STEPS and self._moves():

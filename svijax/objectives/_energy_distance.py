@@ -61,6 +61,7 @@ class EnergyDistance(ParticleObjective):
     joint: bool = True
 
     needs_likelihood: ClassVar[bool] = False
+    is_bound: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,8 @@ class Trace_MMD(ParticleObjective):
 
     The other parameters are those of ``ParticleObjective``.
     """
+
+    is_bound: ClassVar[bool] = False
 
     kernel: PerSite = None
     mmd_scale: PerSite = 1.0

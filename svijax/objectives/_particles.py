@@ -133,6 +133,9 @@ class ParticleObjective(ABC):
     needs_likelihood: ClassVar[bool] = True
     """Whether it asks for the log densities of observations."""
 
+    is_bound: ClassVar[bool] = True
+    """Whether −loss is a bound of the evidence."""
+
     def __post_init__(self) -> None:
         check_count("num_particles", self.num_particles)
         for name in ("fixed_draws", "particle_batch"):

@@ -127,6 +127,17 @@ def test_stopping_works_inside_jit():
     assert np.isnan(inside.losses[int(inside.state.step) :]).all()
 
 
+def test_a_loss_that_is_no_bound_is_called_so(capsys):
+    from svijax import Trace_MMD
+    from svijax.objectives import RBF
+
+    for objective in (Trace_MMD(RBF()), lambda key, params, model, guide, y: params["loc"] ** 2):
+        svijax.SVI(normal_model, normal_guide, 0.05, objective).run(KEY, 3, Y)
+        assert "loss" in capsys.readouterr().err
+    SVI.run(KEY, 3, Y)
+    assert "ELBO" in capsys.readouterr().err
+
+
 def test_time_is_over():
     fit = run(SVI, 10**9, Y, stop=MaxTime(0.3))
     assert fit.status is Status.MAX_TIME and str(fit.status).startswith("max_time")
