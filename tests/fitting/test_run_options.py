@@ -129,9 +129,9 @@ def test_stopping_works_inside_jit():
 
 def test_a_loss_that_is_no_bound_is_called_so(capsys):
     from svijax import Trace_MMD
-    from svijax.objectives import RBF
+    from svijax.objectives import RBFKernel
 
-    for objective in (Trace_MMD(RBF()), lambda key, params, model, guide, y: params["loc"] ** 2):
+    for objective in (Trace_MMD(RBFKernel()), lambda key, params, model, guide, y: params["loc"] ** 2):
         svijax.SVI(normal_model, normal_guide, 0.05, objective).run(KEY, 3, Y)
         assert "loss" in capsys.readouterr().err
     SVI.run(KEY, 3, Y)
