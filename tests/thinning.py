@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 _STEP = 20
+_TEXTS = {"error", "text"}
 _crossed = itertools.count()
 
 
@@ -22,12 +23,16 @@ def thinned(rows: Sequence[tuple[str, Any]]) -> list[Any]:
 
 
 def keep_each(items: Iterable[pytest.Item], folder: Path, step: int) -> None:
-    """Of the cells of each test in a folder that are not slow yet, one of ``step`` stays in the default run."""
+    """Of the cells of each test in a folder that are not slow yet, one of ``step`` stays in the default run.
+
+    Cells of error texts all stay.
+    """
     seen = Counter[str]()
     for item in items:
         if (
             folder not in item.path.parents
             or not hasattr(item, "callspec")
+            or not _TEXTS.isdisjoint(item.callspec.params)
             or item.get_closest_marker("slow")
         ):
             continue

@@ -33,6 +33,7 @@ def test_amortised_inference() -> None:
     assert "draws of z for 37 new rows: (4000, 37, 2)" in done.stdout
 
 
+@pytest.mark.slow
 def test_new_distribution() -> None:
     done = subprocess.run(
         [sys.executable, str(NOTEBOOKS / "new_distribution.py")],

@@ -12,7 +12,7 @@ from thinning import keep_each
 
 _finished = itertools.count(1)
 _TOGETHER = 150
-_STEP = 3
+_STEP = 6
 
 
 @pytest.hookimpl(tryfirst=True)
