@@ -71,8 +71,22 @@ def test_what_the_tables_of_objectives_name_exists() -> None:
         assert hasattr(svijax.objectives, name), name
 
 
-def test_a_family_of_ones_own_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_at_scale_runs_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     names = _run(2)
+    fit, shown = names["fit"], capsys.readouterr().out
+    assert (np.asarray(fit.status) == svijax.Status.CONVERGED).all()
+    assert "The chains agree" in shown
+    assert names["sweep"].best in (1e-2, 1e-1) and "<- taken" in shown
+    mean = np.asarray(fit.averaged.best().posterior.mean()["w"])
+    np.testing.assert_allclose(mean, [1.0, -2.0, 0.5], atol=0.15)
+    assert (tmp_path / "run.jsonl").is_file() and list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_family_of_ones_own_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    names = _run(3)
     shown = capsys.readouterr().out
     assert "FAILED" not in shown and "pathwise      ok" in shown
     exact = dist.kl_divergence(dist.Gamma(2.0, 1.0), dist.Gamma(3.0, 2.0))
