@@ -22,6 +22,7 @@ from .effects import sample as sample
 from .effects import scan as scan
 from .effects import subsample as subsample
 from .fitting import SVI as SVI
+from .fitting import Batches as Batches
 from .fitting import Chains as Chains
 from .fitting import Checkpoint as Checkpoint
 from .fitting import Status as Status
