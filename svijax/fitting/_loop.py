@@ -226,7 +226,8 @@ def _finish(
     # Without the barrier the compiler takes the sum in ``mark`` apart, and the gradient with it.
     gradient = jax.lax.optimization_barrier(gradient)
     before = moving.state
-    after, updates = problem.at(here.call(feed)).apply(before, result, gradient, here.draws)
+    watched = bool(watchers.others)
+    after, updates = problem.at(here.call(feed)).apply(before, result, gradient, here.draws, watched)
     loss = result.loss.astype(jnp.result_type(float))
     mark = nan_unless_finite(gradient)
     seen = Seen(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -113,8 +113,12 @@ def _with_sites(svi: SVI, key: jax.Array, feed: Feed, options: Options, chains: 
         result = first_evaluation(svi.problem(), feed, state)
         return result.log_p, result.log_q
 
-    names = jax.eval_shape(terms, as_key(key), start, feed)
-    return replace(options, metrics=options.metrics.on(*names))
+    def build(static: Any) -> Callable[..., Any]:
+        names = jax.eval_shape(terms, as_key(key), start, feed)
+        return lambda: names
+
+    function, _ = svi.table_entry("terms", (), {}, build, (start, feed))
+    return replace(options, metrics=options.metrics.on(*function()))
 
 
 def _on_devices(

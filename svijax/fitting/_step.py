@@ -97,8 +97,10 @@ class Problem:
         (_, result), gradient = jax.value_and_grad(loss, has_aux=True)(optim_view(state.free))
         return result, gradient
 
-    def apply(self, state: SVIState, result: Evaluation, gradient: Any, draws: Draws) -> tuple[SVIState, Any]:
-        """(the state after the optimiser's update, that update).
+    def apply(
+        self, state: SVIState, result: Evaluation, gradient: Any, draws: Draws, watched: bool = False
+    ) -> tuple[SVIState, Any]:
+        """(the state after the optimiser's update, that update). ``watched``: somebody reads the update.
 
         Optimisers that search see the loss as a function at the same randomness.
         """
@@ -111,6 +113,9 @@ class Problem:
             grad=gradient,
             value_fn=lambda v: self.evaluate(state, v, draws).loss,
         )
+        if watched:
+            # Else the compiler computes it once for the parameters, and once for who reads it.
+            updates = jax.lax.optimization_barrier(updates)
         after = state.having(
             free=from_view(optax.apply_updates(view, updates), state.free),
             optim_state=_like(optim_state, state.optim_state),
