@@ -35,6 +35,7 @@ class Found:
 
 
 def path_of(folder: Path, step: int) -> Path:
+    """The file of the checkpoint after so many steps."""
     return folder / f"step-{step:012d}.svijax"
 
 

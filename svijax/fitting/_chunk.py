@@ -52,8 +52,8 @@ class Chunk:
 
             return jax.jit(steps, donate_argnums=2 if donate else ())
 
-        kind = ("run", guard, donate, placement)
-        self.function, _ = svi.table_entry(kind, (), {}, build, (state, watchers, feed))
+        kind, programs = ("run", guard, donate, placement), (*feed.programs, *watchers.programs)
+        self.function, _ = svi.table_entry(kind, (), {}, build, (state, watchers, feed), programs)
 
     def __call__(self, feed: Feed, carry: Carry, count: int) -> tuple[Carry, Any]:
         """(carry, buffer of losses) after ``count`` steps."""
@@ -93,7 +93,8 @@ def compile_together(
         return lambda: None
 
     kind = ("together", key.shape, repr(start_axes), guard, donate)
-    svi.table_entry(kind, (), {}, build, (start, watchers, feed))
+    programs = (*feed.programs, *watchers.programs)
+    svi.table_entry(kind, (), {}, build, (start, watchers, feed), programs)
 
 
 def first_carry(state: SVIState, watchers: Watchers, placement: Placement | None = None) -> Carry:

@@ -99,6 +99,11 @@ class Whole:
         return Call(*join_arguments(self.arrays, self.static))
 
     @property
+    def programs(self) -> tuple[Any, ...]:
+        """Functions that a step calls to make its arguments."""
+        return ()
+
+    @property
     def chain_axes(self) -> Any:
         """As ``in_axes`` of ``jax.vmap``: where the chains lie."""
         return None if self.axes is None else replace(self, arrays=self.axes, axes=self.axes)
@@ -117,6 +122,12 @@ class Whole:
 @dataclass(frozen=True)
 class _OneForAll:
     """What the feeds of batches share."""
+
+    @property
+    def programs(self) -> tuple[Any, ...]:
+        """Functions that a step calls to make its arguments."""
+        spec: BatchSpec = self.spec  # type: ignore[attr-defined]
+        return () if spec.transform is None else (spec.transform,)
 
     @property
     def chain_axes(self) -> Any:

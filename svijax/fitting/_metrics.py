@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from svijax.base import ArgumentError, compiled, message, signature
+from svijax.base import ArgumentError, captured, compiled, message, signature
 
 from ._rates import injected_rates, schedule_count
 from ._state import SVIState, from_view
@@ -93,6 +93,11 @@ class Metrics:
     def on(self, log_p: Iterable[str], log_q: Iterable[str]) -> Metrics:
         """The metrics of a fit whose objective reports these sites."""
         return replace(self, sites=(tuple(log_p), tuple(log_q)))
+
+    @property
+    def programs(self) -> tuple[Any, ...]:
+        """The functions of the user that are called."""
+        return tuple(f for f in (self.custom, self.learning_rate) if callable(f))
 
     def start(self, state: SVIState) -> Memory:
         """Nothing gathered yet."""
@@ -176,8 +181,13 @@ class Metrics:
 
 def _custom_values(custom: Callable[[SVIState], Mapping[str, Any]], state: SVIState) -> dict[str, Any]:
     chains = jnp.ndim(state.step) == 1
-    key = ("metrics", custom, signature(state))
-    function = compiled(key, lambda: jax.jit(jax.vmap(custom) if chains else custom), (custom,))
+    names, keep = captured(custom)
+    key = ("metrics", custom, signature(state), names)
+
+    def fresh(state: SVIState) -> Any:
+        return custom(state)
+
+    function = compiled(key, lambda: jax.jit(jax.vmap(fresh) if chains else fresh), (custom, *keep))
     return {name: np.asarray(x) for name, x in jax.device_get(dict(function(state))).items()}
 
 

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 from svijax.base import ArgumentError, message
 from svijax.objectives import check_count
 
+from ._batches import Batches
+from ._checkpoint import Checkpoint
 from ._meshes import placement_of
+from ._metrics import Metrics
 from ._sharding import Placement
 from ._state import SVIState
-from ._watch import HostRule, StopRule, Watchers
+from ._watch import Averaging, HostRule, StopRule, Watchers
 
 if TYPE_CHECKING:
     from ._svi import SVI
@@ -101,7 +104,24 @@ class Options:
                         got=repr(rule),
                     )
                 )
+        self._check_kinds()
         self._check_names(svi)
+
+    def _check_kinds(self) -> None:
+        kinds = (
+            ("batches", Batches, "Batches((x, y), size=128)"),
+            ("checkpoint", Checkpoint, "Checkpoint(folder)"),
+            ("metrics", Metrics, "Metrics()"),
+        )
+        for name, kind, example in kinds:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise _wrong_kind(name, value, example)
+        if self.average is not None and not isinstance(self.average, Averaging):
+            raise _wrong_kind("average", self.average, "Average()")
+        for callback in self.callbacks:
+            if not callable(callback):
+                raise _wrong_kind("callback", callback, "a function of a Report")
 
     def check_traced(self) -> None:
         """Raise where something needs the host, in a run that is part of a traced program."""
@@ -135,6 +155,19 @@ class Options:
 
 
 OPTIONS = frozenset(field.name for field in fields(Options)) | {"stable_update"}
+
+
+def _wrong_kind(name: str, value: Any, example: str) -> ArgumentError:
+    return ArgumentError(
+        message(
+            f"{name}= of run takes another kind of thing.",
+            expected=example if name == "callback" else f"svijax.fitting.{example}",
+            got=f"{type(value).__name__} {value!r}"[:200],
+            fix=f"write {name}={example}."
+            if name != "callback"
+            else "pass a function, or a sequence of them.",
+        )
+    )
 
 
 def _several(x: Any) -> tuple[Any, ...]:

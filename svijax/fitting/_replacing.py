@@ -47,6 +47,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def cannot_write(path: PathLike, error: OSError) -> CheckpointError:
+    """What to raise where the system refuses to write."""
     return CheckpointError(
         message(
             f"the checkpoint {os.fspath(path)!r} cannot be written.",

@@ -117,7 +117,7 @@ def _with_sites(svi: SVI, key: jax.Array, feed: Feed, options: Options, chains: 
         names = jax.eval_shape(terms, as_key(key), start, feed)
         return lambda: names
 
-    function, _ = svi.table_entry("terms", (), {}, build, (start, feed))
+    function, _ = svi.table_entry("terms", (), {}, build, (start, feed), feed.programs)
     return replace(options, metrics=options.metrics.on(*function()))
 
 

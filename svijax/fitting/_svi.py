@@ -281,7 +281,7 @@ class SVI:
             return jax.jit(jax.vmap(one, (0, start_axes, feed.chain_axes)) if key.ndim else one)
 
         kind = ("init", key.shape, repr(start_axes))
-        return self.table_entry(kind, (), {}, build, (start, feed))[0]
+        return self.table_entry(kind, (), {}, build, (start, feed), feed.programs)[0]
 
     def _programs(self) -> tuple[Program, Program, Any]:
         return self.model, self.guide, as_transformation(self.optim)
@@ -323,7 +323,7 @@ class SVI:
             one = jax.eval_shape(function, _abstract_key(state), {}, feed)[0]
             return lambda: one
 
-        function, _ = self.table_entry(("abstract", state.key_impl), (), {}, build, feed)
+        function, _ = self.table_entry(("abstract", state.key_impl), (), {}, build, feed, feed.programs)
         check_same(state, function())
 
     def is_traced(self, *trees: Any) -> bool:
@@ -337,10 +337,14 @@ class SVI:
         kwargs: Mapping[str, Any],
         build: Callable[[Any], Callable[..., Any]],
         extra: Any,
+        programs: tuple[Any, ...] = (),
     ) -> tuple[Any, tuple[Any, ...]]:
-        """The compiled function of a kind for these arguments, and the arrays among them."""
+        """The compiled function of a kind for these arguments, and the arrays among them.
+
+        ``programs``: further functions that it calls, whose closures and globals count as those of model and guide do.
+        """
         arrays, static = split_arguments(args, kwargs)
-        names, keep = captured(self.model, self.guide, self.objective)
+        names, keep = captured(self.model, self.guide, self.objective, *programs)
         key = (kind, self, static, signature((arrays, extra)), names, str(jnp.result_type(float)))
         return compiled(key, lambda: build(static), keep), arrays
 

@@ -37,7 +37,10 @@ class Seen:
 
 
 class Watcher(Protocol):
-    """A pure onlooker, a pytree of its arrays: what it carries from step to step is its memory."""
+    """A pure onlooker, a pytree of its arrays: what it carries from step to step is its memory.
+
+    One that calls functions of the user has them as a tuple ``programs``.
+    """
 
     def start(self, state: SVIState) -> Any:
         """The memory before the first step: a pytree of arrays, whose shapes and dtypes stay."""
@@ -86,6 +89,11 @@ class Watchers:
     rules: tuple[StopRule, ...] = ()
     others: tuple[Watcher, ...] = ()
     fresh: tuple[bool, ...] = ()
+
+    @property
+    def programs(self) -> tuple[Any, ...]:
+        """Functions of the user that they call: what these read from closures and globals may be rebound."""
+        return tuple(f for w in (*self.rules, *self.others) for f in getattr(w, "programs", ()))
 
     def start(self, state: SVIState) -> tuple[Any, ...]:
         """The memory of each."""

@@ -247,6 +247,44 @@ def test_chains_on_batches_are_single_runs(x64):
         np.testing.assert_allclose(fit.losses[k], alone.losses, rtol=1e-10)
 
 
+@pytest.mark.parametrize(
+    "name, value, fix",
+    [
+        ("batches", (ROWS,), "write batches=Batches((x, y), size=128)."),
+        ("checkpoint", "folder", "write checkpoint=Checkpoint(folder)."),
+        ("metrics", True, "write metrics=Metrics()."),
+        ("average", 0.99, "write average=Average()."),
+        ("callback", "log.csv", "pass a function, or a sequence of them."),
+    ],
+)
+def test_an_option_of_another_kind(name, value, fix):
+    with pytest.raises(ArgumentError, match=f"{name}= of run takes another kind of thing") as error:
+        run(SVI, 3, Y, **{name: value})
+    assert fix in str(error.value) and type(value).__name__ in str(error.value)
+
+
+SHIFT = jnp.zeros(())
+
+
+def shifted(key: Any, rows: Any) -> Any:
+    return rows + SHIFT
+
+
+def shift_of(state: Any) -> dict[str, Any]:
+    return {"shift": SHIFT}
+
+
+def test_what_functions_of_options_read_may_be_rebound(monkeypatch):
+    """A transform and a metric see a global that was rebound, as model and guide do."""
+    seen = []
+    options = {"batches": Batches(ROWS, 8, transform=shifted), "metrics": Metrics(custom=shift_of)}
+    for shift in (0.0, 3.0):
+        monkeypatch.setitem(globals(), "SHIFT", jnp.asarray(shift))
+        fit = run(ROWS_SVI, 300, callback=lambda report: seen.append(report.metrics["shift"]), **options)
+        assert seen[-1] == shift
+        np.testing.assert_allclose(fit.posterior.mean()["mu"], shift, atol=0.7)
+
+
 def test_options_of_run_and_words_of_the_model():
     def model(y: Any, stop: float = 0.0) -> None:
         svijax.sample("y", dist.Normal(stop, 1.0), obs=y)
@@ -260,27 +298,15 @@ def test_schools_with_everything(tmp_path):
     from svijax.fitting import Checkpoint, JSONLines
 
     svi = svijax.SVI(schools_model, AutoNormal(schools_model), optax.adam(0.02))
-    fit = run(
-        svi,
-        3000,
-        Y,
-        num_chains=4,
-        stop=[RelativeELBO(), MaxTime(1e9)],
-        average=Average(),
-        metrics=Metrics(custom=lambda state: {"tau": state.params["tau_auto_loc"]}),
-        callback=JSONLines(tmp_path / "log.jsonl"),
-        checkpoint=Checkpoint(tmp_path / "run", every_steps=500),
-    )
+    options: dict[str, Any] = {
+        "num_chains": 4,
+        "stop": [RelativeELBO(), MaxTime(1e9)],
+        "average": Average(),
+        "metrics": Metrics(custom=lambda state: {"tau": state.params["tau_auto_loc"]}),
+        "checkpoint": Checkpoint(tmp_path / "run", every_steps=500),
+    }
+    fit = run(svi, 3000, Y, callback=JSONLines(tmp_path / "log.jsonl"), **options)
     assert fit.averaged.best().posterior.sample(5)["mu"].shape == (5,)
-    again = run(
-        svi,
-        3000,
-        Y,
-        num_chains=4,
-        stop=[RelativeELBO(), MaxTime(1e9)],
-        average=Average(),
-        metrics=Metrics(custom=lambda state: {"tau": state.params["tau_auto_loc"]}),
-        checkpoint=Checkpoint(tmp_path / "run", every_steps=500),
-    )
+    again = run(svi, 3000, Y, **options)
     np.testing.assert_array_equal(fit.losses, again.losses)
     same(fit.average, again.average)
