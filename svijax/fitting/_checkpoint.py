@@ -212,19 +212,11 @@ class Keeper:
 
 
 @contextmanager
-def keeping(options: Any, hosts: Hosts) -> Iterator[Keeper | None]:
+def keeping(options: Checkpoint | None, hosts: Hosts) -> Iterator[Keeper | None]:
     """The keeper of a run, if it has ``checkpoint=``."""
     if options is None:
         yield None
         return
-    if not isinstance(options, Checkpoint):
-        raise ArgumentError(
-            message(
-                "checkpoint= is a Checkpoint.",
-                got=repr(options),
-                fix="write checkpoint=svijax.Checkpoint(folder).",
-            )
-        )
     keeper = Keeper(options, hosts)
     try:
         yield keeper

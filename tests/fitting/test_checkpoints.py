@@ -281,7 +281,7 @@ def test_before_the_first_step(tmp_path):
     steps = []
     for keep, words in (
         (Checkpoint(tmp_path / "file" / "f"), "cannot be written"),
-        (str(tmp_path), "write checkpoint=svijax.Checkpoint(folder)"),
+        (str(tmp_path), "write checkpoint=Checkpoint(folder)"),
     ):
         with pytest.raises((CheckpointError, ArgumentError)) as error:
             run(20, checkpoint=keep, callback=steps.append)

@@ -277,12 +277,13 @@ def shift_of(state: Any) -> dict[str, Any]:
 def test_what_functions_of_options_read_may_be_rebound(monkeypatch):
     """A transform and a metric see a global that was rebound, as model and guide do."""
     seen = []
-    options = {"batches": Batches(ROWS, 8, transform=shifted), "metrics": Metrics(custom=shift_of)}
+    batches, metrics = Batches(ROWS, 8, transform=shifted), Metrics(custom=shift_of)
     for shift in (0.0, 3.0):
         monkeypatch.setitem(globals(), "SHIFT", jnp.asarray(shift))
-        fit = run(ROWS_SVI, 300, callback=lambda report: seen.append(report.metrics["shift"]), **options)
-        assert seen[-1] == shift
+        fit = run(ROWS_SVI, 300, batches=batches)
         np.testing.assert_allclose(fit.posterior.mean()["mu"], shift, atol=0.7)
+        run(SVI, 3, Y, metrics=metrics, callback=lambda report: seen.append(report.metrics["shift"]))
+    assert seen == [0.0, 3.0]
 
 
 def test_options_of_run_and_words_of_the_model():
